@@ -1,0 +1,36 @@
+package spec
+
+import (
+	"time"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Image is one image in the store. Immutable: a pull that moves a tag makes a new value.
+type Image struct {
+	ID      ImageID
+	Tags    []string // repository:tag, fully qualified, sorted
+	Digests []string // repository@sha256:…, sorted
+	Size    int64    // bytes of its blobs as transferred
+	Config  ocispec.ImageConfig
+	Created time.Time
+	Pinned  bool // never to be garbage collected by the kubelet
+}
+
+// Auth is a registry credential of one pull (CRI AuthConfig). Never logged.
+type Auth struct {
+	Username      string
+	Password      string
+	Auth          string // base64 of user:password
+	ServerAddress string
+	IdentityToken string
+	RegistryToken string
+}
+
+// FilesystemUsage is what one filesystem's share of the store takes.
+type FilesystemUsage struct {
+	Time       time.Time
+	Mountpoint string // host path
+	Bytes      uint64
+	Inodes     uint64
+}

@@ -1,0 +1,85 @@
+package spec
+
+// PodKey is what makes a sandbox the same sandbox when a call is repeated: the pod's UID and
+// the kubelet's attempt counter (CRI PodSandboxMetadata).
+type PodKey struct {
+	UID     string
+	Attempt uint32
+}
+
+// Pod is what RunPodSandbox asks for, validated.
+type Pod struct {
+	Name      string // metadata.name
+	UID       string // metadata.uid
+	Namespace string // metadata.namespace: a Kubernetes namespace
+	Attempt   uint32 // metadata.attempt
+
+	Hostname     string // empty: the host's, only with host network
+	LogDirectory string // absolute host path, or empty: the pod's containers log nowhere
+	DNS          DNS
+	PortMappings []PortMapping // those with a host port; a host port of 0 asks for nothing
+	Labels       map[string]string
+	Annotations  map[string]string
+
+	CgroupParent string            // in cgroupfs or systemd syntax, as the kubelet wrote it
+	Sysctls      map[string]string // name → value, namespaced ones only
+	Namespaces   Namespaces
+	Privileged   bool   // the pod may hold privileged containers
+	SELinux      string // label "user:role:type:level", or empty
+	Handler      string // runtime handler; empty: the default
+
+	Overhead  *Resources // informational: what the handler itself costs
+	Resources *Resources // informational: the sum over the containers
+}
+
+// Key returns the identity under which a repeated call finds the same sandbox.
+func (p *Pod) Key() PodKey { return PodKey{p.UID, p.Attempt} }
+
+// DNS is the content of a pod's resolv.conf. All fields empty: a copy of the host's.
+type DNS struct {
+	Servers  []string
+	Searches []string
+	Options  []string
+}
+
+// PortMapping publishes one port of the pod on the host.
+type PortMapping struct {
+	Protocol      string // "tcp", "udp" or "sctp"
+	ContainerPort int32  // 1-65535
+	HostPort      int32  // 1-65535
+	HostIP        string // empty: every address of the host
+}
+
+// NamespaceMode says whose Linux namespace a pod or container uses (CRI NamespaceMode).
+type NamespaceMode int
+
+// The modes. Which of them a namespace kind admits is checked where the wire is read.
+const (
+	ModePod       NamespaceMode = iota // shared by the pod's containers
+	ModeContainer                      // the container's own
+	ModeNode                           // the host's
+	ModeTarget                         // that of another container of the pod
+)
+
+// Namespaces is a pod's or container's choice for each namespace kind that has one.
+type Namespaces struct {
+	Network NamespaceMode // ModePod or ModeNode
+	IPC     NamespaceMode // ModePod or ModeNode
+	PID     NamespaceMode // any; ModeTarget for containers only
+	Target  ContainerID   // for PID ModeTarget
+	User    *UserNamespace
+}
+
+// UserNamespace is a pod's user namespace, CRI UserNamespace in mode POD; a nil pointer is mode
+// NODE. Exactly one range each for users and groups, both from container id 0, as CRI demands.
+type UserNamespace struct {
+	UID IDMap
+	GID IDMap
+}
+
+// IDMap maps Length ids from Container (inside) to Host (outside).
+type IDMap struct {
+	Container uint32
+	Host      uint32
+	Length    uint32
+}
