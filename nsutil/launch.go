@@ -1,0 +1,213 @@
+package nsutil
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Started is a program that reached its execve, or its end.
+type Started struct {
+	Pid   int        // of the process that went on: the last fork's, as the launcher sees it
+	PidFD *os.File   // the caller closes it
+	Given []*os.File // what the program gave back (Builder.Give), in order; the caller closes them
+}
+
+// Watch is told about the processes a launch makes, before anything else can happen to them, so
+// that whoever reaps children knows whose they are. Fork is called for each, in order; the last
+// is the one in Started. Launch itself reaps nothing.
+type Watch struct {
+	Forked func(pid int)
+}
+
+// Launch forks and runs the program in the child until it executes, exits or fails. An
+// *OpError says which operation failed. The child's parent is the calling process, and whoever
+// waits for children in it has to reap every process reported to w, also after an error.
+func Launch(p *Program, w Watch) (Started, error) {
+	parent, child, err := statusPair()
+	if err != nil {
+		return Started{}, fmt.Errorf("status channel: %w", err)
+	}
+	defer parent.Close()
+	st, err := fork(p, child)
+	child.Close()
+	if err != nil {
+		return Started{}, err
+	}
+	w.Forked(st.Pid)
+	if err := follow(p, parent, w, &st); err != nil {
+		st.close()
+		return st, err
+	}
+	return st, nil
+}
+
+func (s *Started) close() {
+	if s.PidFD != nil {
+		s.PidFD.Close()
+	}
+	for _, f := range s.Given {
+		f.Close()
+	}
+	s.PidFD, s.Given = nil, nil
+}
+
+// statusPair is the channel between the child and its launcher. Messages keep their borders
+// (SOCK_SEQPACKET), and its closing by execve (CLOEXEC) is the sign that the program went through.
+func statusPair() (parent, child *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, os.NewSyscallError("socketpair", err)
+	}
+	return os.NewFile(uintptr(fds[0]), "status"), os.NewFile(uintptr(fds[1]), "status"), nil
+}
+
+func fork(p *Program, status *os.File) (Started, error) {
+	fds := make([]int, len(p.Files))
+	for i, f := range p.Files {
+		fds[i] = int(f.Fd())
+	}
+	pidfd := int32(-1)
+	args := &cloneArgs{
+		flags:      p.CloneFlags | unix.CLONE_PIDFD,
+		exitSignal: uint64(unix.SIGCHLD),
+		pidfd:      pidfdSlot(&pidfd),
+	}
+	if p.IntoCgroup >= 0 {
+		args.flags |= unix.CLONE_INTO_CGROUP
+		args.cgroup = uint64(fds[p.IntoCgroup])
+	}
+	steps := append(closeOthers(fds, int(status.Fd())), p.link(fds, int(status.Fd()))...)
+	msg := new(report)
+
+	syscall.ForkLock.Lock()
+	pid, errno := forkAndInterpret(steps, status.Fd(), args, msg)
+	syscall.ForkLock.Unlock()
+
+	runtime.KeepAlive(p)
+	runtime.KeepAlive(args)
+	if errno != 0 {
+		return Started{}, os.NewSyscallError("clone3", errno)
+	}
+	return Started{Pid: int(pid), PidFD: os.NewFile(uintptr(pidfd), "pidfd")}, nil
+}
+
+// closeOthers are the child's first steps: it closes every descriptor that its program was not
+// given, so that no other pod's namespace, pipe or log can be reached through it (the class of
+// CVE-2016-9962 and CVE-2024-21626), and becomes unreadable through /proc until execve: a
+// process that is not dumpable belongs to root there and cannot be traced (proc(5),
+// PR_SET_DUMPABLE(2const)).
+func closeOthers(fds []int, status int) []step {
+	keep := slices.Clone(append(slices.Clone(fds), 0, 1, 2, status))
+	slices.Sort(keep)
+	steps := []step{{nr: unix.SYS_PRCTL, a: [6]uintptr{unix.PR_SET_DUMPABLE, 0}, index: -1}}
+	next := 0
+	closeRange := func(from, to uint) {
+		steps = append(steps, step{nr: unix.SYS_CLOSE_RANGE, a: [6]uintptr{uintptr(from), uintptr(to), 0}, index: -1})
+	}
+	for _, fd := range keep {
+		if fd > next {
+			closeRange(uint(next), uint(fd-1))
+		}
+		next = fd + 1
+	}
+	closeRange(uint(next), uint(^uint32(0)))
+	return steps
+}
+
+// follow reads the child's reports until the channel closes.
+func follow(p *Program, status *os.File, w Watch, st *Started) error {
+	buf := make([]byte, reportSize)
+	oob := make([]byte, unix.CmsgSpace(4*maxGive))
+	for {
+		n, oobn, err := recv(status, buf, oob)
+		if err != nil {
+			return fmt.Errorf("status channel: %w", err)
+		}
+		if n < reportSize {
+			return nil // closed: executed, or ended
+		}
+		switch m := reportFrom(buf); m.kind {
+		case reportFork:
+			if err := st.replace(int(m.value)); err != nil {
+				return err
+			}
+			w.Forked(st.Pid)
+		case reportMaps:
+			if err := writeMaps(st.Pid, p.Maps); err != nil {
+				return err // closing our end ends the child: it waits for an answer
+			}
+			if _, err := status.Write([]byte{1}); err != nil {
+				return os.NewSyscallError("write", err)
+			}
+		case reportGive:
+			files, err := receivedFiles(oob[:oobn])
+			if err != nil {
+				return err
+			}
+			st.Given = append(st.Given, files...)
+		case reportFailed:
+			return &OpError{Index: int(m.index), Errno: syscall.Errno(m.value)}
+		}
+	}
+}
+
+func recv(f *os.File, buf, oob []byte) (n, oobn int, err error) {
+	for {
+		n, oobn, _, _, err = unix.Recvmsg(int(f.Fd()), buf, oob, unix.MSG_CMSG_CLOEXEC)
+		if err != unix.EINTR {
+			runtime.KeepAlive(f)
+			return n, oobn, os.NewSyscallError("recvmsg", err)
+		}
+	}
+}
+
+// replace makes pid, just forked by the former process, the one that counts. It cannot be
+// another process: the child is ours and not reaped before Watch.Forked has named it.
+func (s *Started) replace(pid int) error {
+	fd, err := PidfdOpen(pid)
+	if err != nil {
+		return err
+	}
+	s.PidFD.Close()
+	s.Pid, s.PidFD = pid, fd
+	return nil
+}
+
+func receivedFiles(oob []byte) ([]*os.File, error) {
+	msgs, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return nil, os.NewSyscallError("recvmsg", err)
+	}
+	var files []*os.File
+	for _, m := range msgs {
+		fds, err := unix.ParseUnixRights(&m)
+		if err != nil {
+			return files, os.NewSyscallError("recvmsg", err)
+		}
+		for _, fd := range fds {
+			files = append(files, os.NewFile(uintptr(fd), "given"))
+		}
+	}
+	return files, nil
+}
+
+// writeMaps maps the ids of the process's new user namespace. The writer needs CAP_SETUID and
+// CAP_SETGID in the parent namespace, user_namespaces(7); setgroups stays allowed, since it is
+// written by a privileged process.
+func writeMaps(pid int, m *IDMaps) error {
+	if m == nil {
+		return fmt.Errorf("write uid_map of %d: the program carries no maps", pid)
+	}
+	for _, f := range []struct{ name, data string }{{"uid_map", m.UID}, {"gid_map", m.GID}} {
+		path := fmt.Sprintf("/proc/%d/%s", pid, f.name)
+		if err := os.WriteFile(path, []byte(f.data), 0); err != nil {
+			return fmt.Errorf("write id map: %w", err)
+		}
+	}
+	return nil
+}

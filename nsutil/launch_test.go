@@ -1,0 +1,181 @@
+package nsutil
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// run launches a program, with its stdout and stderr in a pipe, and returns the output and exit
+// status of the process it became.
+func run(t *testing.T, build func(b *Builder, out FD)) (string, syscall.WaitStatus, error) {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	b := NewBuilder()
+	build(b, b.File(w, "out"))
+	var pids []int
+	st, err := Launch(b.Program(), Watch{Forked: func(pid int) { pids = append(pids, pid) }})
+	w.Close()
+	out, rerr := io.ReadAll(r)
+	if rerr != nil {
+		t.Fatal(rerr)
+	}
+	var ws syscall.WaitStatus
+	for _, pid := range pids {
+		if _, werr := syscall.Wait4(pid, &ws, 0, nil); werr != nil {
+			t.Errorf("wait for %d: %v", pid, werr)
+		}
+	}
+	st.close()
+	return string(out), ws, b.Program().Explain(err)
+}
+
+func TestLaunchExecutes(t *testing.T) {
+	out, ws, err := run(t, func(b *Builder, out FD) {
+		b.Stdio(out, out, out)
+		b.Exec([]string{"/nonexistent/sh", "/bin/sh"}, []string{"sh", "-c", "echo $GREETING; ls /proc/self/fd | wc -l; exit 7"}, []string{"GREETING=hello"})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// ls has 0, 1, 2 and the directory it reads: nothing of ours came along.
+	if want := "hello\n4\n"; out != want {
+		t.Errorf("output %q, want %q", out, want)
+	}
+	if ws.ExitStatus() != 7 {
+		t.Errorf("exit status %d, want 7", ws.ExitStatus())
+	}
+}
+
+func TestLaunchNamesTheFailedStep(t *testing.T) {
+	_, ws, err := run(t, func(b *Builder, out FD) {
+		b.Unshare(unix.CLONE_NEWNS)
+		b.AttachAt(out, "/no/such/place")
+		b.Exit()
+	})
+	var oe *OpError
+	if !errors.As(err, &oe) || !errors.Is(err, syscall.ENOENT) {
+		t.Fatalf("error %v, want an OpError with ENOENT", err)
+	}
+	if got := err.Error(); got != "move_mount out on /no/such/place: no such file or directory" {
+		t.Errorf("error text %q", got)
+	}
+	if ws.ExitStatus() != 127 {
+		t.Errorf("exit status %d, want 127", ws.ExitStatus())
+	}
+}
+
+// TestUserNamespace makes all namespaces under a new user namespace, becomes pid 1 by a second
+// fork, and finds itself root there.
+func TestUserNamespace(t *testing.T) {
+	out, ws, err := run(t, func(b *Builder, out FD) {
+		b.Unshare(unix.CLONE_NEWUSER)
+		b.AwaitMaps(IDMaps{UID: "0 100000 65536\n", GID: "0 200000 65536\n"})
+		b.SetIDs(0, 0, nil)
+		b.Unshare(unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWCGROUP)
+		b.Fork()
+		b.SetHostname("inside")
+		b.LoopbackUp()
+		b.Stdio(out, out, out)
+		b.Exec([]string{"/bin/sh"}, []string{"sh", "-c", "echo $$; id -u; hostname; cat /proc/self/uid_map /proc/self/gid_map; cat /sys/class/net/lo/operstate 2>/dev/null"}, []string{"PATH=/bin:/usr/bin"})
+	})
+	if err != nil || ws.ExitStatus() != 0 && ws.ExitStatus() != 1 {
+		t.Fatalf("err %v, status %v", err, ws)
+	}
+	got := strings.Fields(out)
+	want := []string{"1", "0", "inside", "0", "100000", "65536", "0", "200000", "65536"}
+	if len(got) < len(want) || strings.Join(got[:len(want)], " ") != strings.Join(want, " ") {
+		t.Errorf("inside: %v, want %v", got, want)
+	}
+}
+
+// TestGive makes namespaces in a short-lived child and gets them back as descriptors.
+func TestGive(t *testing.T) {
+	b := NewBuilder()
+	b.Unshare(unix.CLONE_NEWNET | unix.CLONE_NEWUTS)
+	net, uts := b.Open("/proc/self/ns/net", unix.O_RDONLY), b.Open("/proc/self/ns/uts", unix.O_RDONLY)
+	b.Give("namespaces", net, uts)
+	b.Exit()
+	st, err := Launch(b.Program(), Watch{Forked: func(int) {}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.close()
+	if _, err := syscall.Wait4(st.Pid, nil, 0, nil); err != nil {
+		t.Fatal(err)
+	}
+	if len(st.Given) != 2 {
+		t.Fatalf("%d descriptors, want 2", len(st.Given))
+	}
+	for i, kind := range []string{"net", "uts"} {
+		link, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(int(st.Given[i].Fd())))
+		own, _ := os.Readlink("/proc/self/ns/" + kind)
+		if err != nil || !strings.HasPrefix(link, kind+":[") || link == own {
+			t.Errorf("descriptor %d is %q (own %q), %v", i, link, own, err)
+		}
+	}
+}
+
+func TestEncodeRoundTrip(t *testing.T) {
+	r, w, _ := os.Pipe()
+	defer r.Close()
+	defer w.Close()
+	b := NewBuilder()
+	b.CloneFlags(unix.CLONE_NEWNS)
+	b.Unshare(unix.CLONE_NEWUSER)
+	b.AwaitMaps(IDMaps{UID: "0 1 2\n", GID: "3 4 5\n"})
+	b.Place(b.File(r, "root"), "/a/b", true)
+	b.Exec([]string{"/bin/true"}, []string{"true"}, nil)
+	p := b.Program()
+	data := p.Encode()
+	q, files, err := Decode(data)
+	if err != nil || files != 1 {
+		t.Fatalf("decode: %d files, %v", files, err)
+	}
+	q.Files = p.Files
+	if !bytes.Equal(q.Encode(), data) {
+		t.Error("decoding and encoding again gives other bytes")
+	}
+	for cut := range len(data) {
+		if _, _, err := Decode(data[:cut]); err == nil {
+			t.Fatalf("a program cut at %d of %d bytes is accepted", cut, len(data))
+		}
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	b := NewBuilder()
+	b.Unshare(unix.CLONE_NEWNS)
+	b.Exec([]string{"/bin/true"}, []string{"true"}, []string{"A=B"})
+	f.Add(b.Program().Encode())
+	f.Fuzz(func(t *testing.T, data []byte) {
+		p, files, err := Decode(data)
+		if err == nil {
+			p.link(make([]int, files), 3)
+		}
+	})
+}
+
+func BenchmarkLaunch(bm *testing.B) {
+	for bm.Loop() {
+		b := NewBuilder()
+		b.Exec([]string{"/bin/true"}, []string{"true"}, nil)
+		st, err := Launch(b.Program(), Watch{Forked: func(int) {}})
+		if err != nil {
+			bm.Fatal(err)
+		}
+		syscall.Wait4(st.Pid, nil, 0, nil)
+		st.close()
+	}
+}

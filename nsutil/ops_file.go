@@ -1,0 +1,128 @@
+package nsutil
+
+import (
+	"fmt"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// openHow appends a struct open_how, openat2(2).
+func (b *Builder) openHow(flags, mode, resolve uint64) uint32 {
+	off := b.reserve(unix.SizeofOpenHow, 8)
+	b.putU64(off, flags)
+	b.putU64(off+8, mode)
+	b.putU64(off+16, resolve)
+	return off
+}
+
+// Open opens a path that the host vouches for (no container reaches it), openat(2).
+func (b *Builder) Open(file string, flags uint64) Slot {
+	s := b.slot(file)
+	b.add("openat", file, unix.SYS_OPENAT, CWD.arg, b.str(file), Imm(flags|unix.O_CLOEXEC), Imm(0)).into(s)
+	return s
+}
+
+// Close closes a descriptor the program made.
+func (b *Builder) Close(s Slot) {
+	b.add("close", s.label, unix.SYS_CLOSE, s.arg())
+}
+
+// WriteFile opens a file the host vouches for, such as one of /proc/sys, and writes into it.
+func (b *Builder) WriteFile(file, data string) {
+	s := b.Open(file, unix.O_WRONLY)
+	b.Write(s.FD(), data)
+	b.Close(s)
+}
+
+// Write writes data, which the kernel takes whole or not at all for the files this is used on
+// (cgroup.procs, /proc/sys, attributes).
+func (b *Builder) Write(fd FD, data string) {
+	b.add("write", strings.TrimSpace(fd.label+" ")+" "+fmt.Sprintf("%q", data), unix.SYS_WRITE, fd.arg, b.str(data), Imm(uint64(len(data))))
+}
+
+// inRoot is how every path within a container is resolved: nothing leads out of the root, and
+// no magic link of its /proc is followed, openat2(2).
+const inRoot = unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS
+
+// OpenIn opens p under root for use as a place (O_PATH).
+func (b *Builder) OpenIn(root FD, p string, flags uint64) Slot {
+	s := b.slot(p)
+	b.openIn(root, p, flags, s)
+	return s
+}
+
+func (b *Builder) openIn(root FD, p string, flags uint64, s Slot) *Op {
+	how := b.openHow(flags|unix.O_CLOEXEC, 0, inRoot)
+	return b.add("openat2", p, unix.SYS_OPENAT2, root.arg, b.str(p), blobArg(how), Imm(unix.SizeofOpenHow)).into(s)
+}
+
+// Place opens p under root as a mount point, and makes it and its missing parents first:
+// directories with mode 0755, or an empty file at the end when file is set.
+func (b *Builder) Place(root FD, p string, file bool) Slot {
+	s := b.slot(p)
+	first := b.here()
+	b.openIn(root, p, unix.O_PATH, s).orGoOn(unix.ENOENT)
+	parts := strings.Split(strings.Trim(path.Clean("/"+p), "/"), "/")
+	dir := root
+	for i, part := range parts {
+		sub := "/" + strings.Join(parts[:i+1], "/")
+		if file && i == len(parts)-1 {
+			b.add("mknodat", sub, unix.SYS_MKNODAT, dir.arg, b.str(part), Imm(unix.S_IFREG|0o644), Imm(0)).orGoOn(unix.EEXIST)
+		} else {
+			b.add("mkdirat", sub, unix.SYS_MKDIRAT, dir.arg, b.str(part), Imm(0o755)).orGoOn(unix.EEXIST)
+		}
+		next := s
+		if i < len(parts)-1 {
+			next = b.slot(sub)
+		}
+		b.openIn(root, sub, unix.O_PATH, next)
+		dir = next.FD()
+	}
+	b.skipTo(first, true)
+	return s
+}
+
+// Mkdir makes a directory directly below dir; one that is there already is fine.
+func (b *Builder) Mkdir(dir FD, name string, mode uint32) {
+	b.add("mkdirat", name, unix.SYS_MKDIRAT, dir.arg, b.str(name), Imm(uint64(mode))).orGoOn(unix.EEXIST)
+}
+
+// Symlink makes a symbolic link directly below dir.
+func (b *Builder) Symlink(target string, dir FD, name string) {
+	b.add("symlinkat", name+" -> "+target, unix.SYS_SYMLINKAT, b.str(target), dir.arg, b.str(name)).orGoOn(unix.EEXIST)
+}
+
+// Node makes a device node directly below dir and sets its owner and mode (the umask, which
+// mknodat(2) applies, is the keeper's).
+func (b *Builder) Node(dir FD, name string, d DeviceNode) {
+	detail := fmt.Sprintf("%s %c %d:%d %#o", name, d.kindLetter(), d.Major, d.Minor, d.Mode)
+	b.add("mknodat", detail, unix.SYS_MKNODAT, dir.arg, b.str(name), Imm(uint64(d.kind()|d.Mode)), Imm(unix.Mkdev(d.Major, d.Minor)))
+	b.add("fchmodat", fmt.Sprintf("%s %#o", name, d.Mode), unix.SYS_FCHMODAT, dir.arg, b.str(name), Imm(uint64(d.Mode)))
+	if d.UID != 0 || d.GID != 0 {
+		b.add("fchownat", fmt.Sprintf("%s %d:%d", name, d.UID, d.GID), unix.SYS_FCHOWNAT, dir.arg, b.str(name), Imm(uint64(d.UID)), Imm(uint64(d.GID)), Imm(unix.AT_SYMLINK_NOFOLLOW))
+	}
+}
+
+// DeviceNode is a device to be made with mknod(2).
+type DeviceNode struct {
+	Block        bool
+	Major, Minor uint32
+	Mode         uint32 // permission bits
+	UID, GID     uint32
+}
+
+func (d DeviceNode) kind() uint32 {
+	if d.Block {
+		return unix.S_IFBLK
+	}
+	return unix.S_IFCHR
+}
+
+func (d DeviceNode) kindLetter() byte {
+	if d.Block {
+		return 'b'
+	}
+	return 'c'
+}
