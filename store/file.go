@@ -24,6 +24,7 @@ const (
 type file struct {
 	Version int
 	Pod     *Pod
+	Environ map[spec.ContainerID]environ `json:",omitempty"`
 }
 
 // Broken is a record that cannot be used. Its pod exists all the same: recovery removes
@@ -40,7 +41,7 @@ func (s *Store) path(id spec.PodID) string {
 // write makes p the content of its file. A reader of the directory sees the old file or the new
 // one, whenever the daemon dies. Precondition: no other write of the same pod is under way.
 func (s *Store) write(p *Pod) error {
-	data, err := json.Marshal(file{formatVersion, p})
+	data, err := json.Marshal(file{formatVersion, p, saveEnviron(p)})
 	if err != nil {
 		return fmt.Errorf("encode record of pod %s: %w", p.ID, err)
 	}
@@ -101,9 +102,6 @@ func (s *Store) loadOne(id spec.PodID) error {
 	if p.ID != id {
 		return fmt.Errorf("record names pod %s", p.ID)
 	}
-	if err := p.check(); err != nil {
-		return err
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.free(p); err != nil {
@@ -124,5 +122,9 @@ func decode(data []byte) (*Pod, error) {
 	if f.Pod == nil {
 		return nil, errors.New("decode record: no pod in it")
 	}
+	if err := f.Pod.check(); err != nil {
+		return nil, err
+	}
+	restoreEnviron(f.Pod, f.Environ)
 	return f.Pod, nil
 }
