@@ -1,0 +1,211 @@
+package images
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	cimages "github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/errdefs"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"tare/spec"
+)
+
+// catalog lists the images and keeps the layers of each. The database holds one record per
+// reference; the index in memory is what readers see.
+type catalog struct {
+	engine *engine
+	holds  *holds
+	pinned map[string]bool
+
+	mu      sync.Mutex // one change at a time, held over I/O: readers never take it
+	current atomic.Pointer[index]
+}
+
+func (c *catalog) index() *index { return c.current.Load() }
+
+// load builds the index from the records, and finds the layers that are kept for others. A
+// record whose image is not whole is deleted: a pull brings it back, a wrong image would stay.
+func (c *catalog) load(ctx context.Context) error {
+	ctx = c.engine.scope(ctx)
+	kept, err := c.engine.pins(ctx)
+	if err != nil {
+		return err
+	}
+	for id, dirs := range kept {
+		c.holds.keep(id, dirs)
+	}
+	records, err := c.engine.records.List(ctx)
+	if err != nil {
+		return err
+	}
+	refs, images := map[string]spec.ImageID{}, map[spec.ImageID]spec.Image{}
+	for _, r := range records {
+		img, err := c.restore(ctx, r.Target)
+		if err != nil {
+			c.engine.log.Warn("image is not whole and is dropped", "image", r.Name, "err", err)
+			if err := c.engine.records.Delete(ctx, r.Name); err != nil {
+				return fmt.Errorf("drop %s: %w", r.Name, err)
+			}
+			continue
+		}
+		refs[r.Name] = img.ID
+		images[img.ID] = img
+	}
+	for id := range images {
+		c.holds.acquire(id)
+	}
+	c.current.Store(newIndex(refs, images, c.pinned))
+	return nil
+}
+
+// restore reads the image behind a record and makes sure that its layers are kept.
+func (c *catalog) restore(ctx context.Context, target ocispec.Descriptor) (spec.Image, error) {
+	img, chain, err := c.engine.inspect(ctx, target)
+	if err != nil {
+		return spec.Image{}, err
+	}
+	dirs, err := c.engine.pin(ctx, img.ID, chain)
+	if err != nil {
+		return spec.Image{}, err
+	}
+	c.holds.keep(img.ID, dirs)
+	return img, nil
+}
+
+// add lists the unpacked image at target under refs, once all of it is on disk. It finishes even
+// if ctx ends meanwhile.
+//
+// Precondition: ctx holds a lease on the image.
+func (c *catalog) add(ctx context.Context, refs []string, target ocispec.Descriptor) (spec.Image, error) {
+	ctx = context.WithoutCancel(ctx)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	img, chain, err := c.engine.inspect(ctx, target)
+	if err != nil {
+		return spec.Image{}, err
+	}
+	dirs, err := c.engine.pin(ctx, img.ID, chain)
+	if err != nil {
+		return spec.Image{}, err
+	}
+	c.holds.keep(img.ID, dirs)
+	err = c.engine.sync()
+	if err == nil {
+		err = c.engine.record(ctx, refs, target)
+	}
+	if err != nil {
+		c.holds.drop(img.ID)
+		return spec.Image{}, err
+	}
+	c.publish(c.index().with(img, refs, c.pinned))
+	return c.index().images[img.ID], nil
+}
+
+// adopt lists an image that is here already under further references. It reports whether the
+// image was still here.
+func (c *catalog) adopt(ctx context.Context, refs []string, target ocispec.Descriptor) (spec.Image, bool, error) {
+	ctx = c.engine.scope(context.WithoutCancel(ctx))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	id, ok := c.index().refs[refs[len(refs)-1]]
+	if !ok {
+		return spec.Image{}, false, nil
+	}
+	if err := c.engine.record(ctx, refs, target); err != nil {
+		return spec.Image{}, false, err
+	}
+	c.publish(c.index().with(c.index().images[id], refs, c.pinned))
+	return c.index().images[id], true, nil
+}
+
+// remove unlists the image that ref leads to. Its layers wait for reap.
+func (c *catalog) remove(ctx context.Context, ref string) (bool, error) {
+	ctx = c.engine.scope(context.WithoutCancel(ctx))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	img, ok := c.index().find(ref)
+	if !ok {
+		return false, nil
+	}
+	if err := c.engine.unrecord(ctx, c.index().refsOf(img.ID)); err != nil {
+		return false, err
+	}
+	c.publish(c.index().without(img.ID))
+	return true, nil
+}
+
+// publish makes next the current index. An image that is new in it is held, one that is no
+// longer in it is released.
+//
+// Precondition: mu is held.
+func (c *catalog) publish(next *index) {
+	old := c.current.Swap(next)
+	for id := range next.images {
+		if _, ok := old.images[id]; !ok {
+			c.holds.acquire(id)
+		}
+	}
+	for id := range old.images {
+		if _, ok := next.images[id]; !ok {
+			c.holds.release(id)
+		}
+	}
+}
+
+// reap deletes the layers that nobody holds any more, and everything else nothing refers to.
+func (c *catalog) reap(ctx context.Context) error {
+	if err := c.unpinUnheld(c.engine.scope(context.WithoutCancel(ctx))); err != nil {
+		return err
+	}
+	return c.engine.collect(ctx)
+}
+
+// unpinUnheld runs under mu, so that an image pulled again at the same time is either seen as
+// held or pinned anew afterwards.
+func (c *catalog) unpinUnheld(ctx context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var failed []spec.ImageID
+	var errs error
+	for _, id := range c.holds.takeUnheld() {
+		if err := c.engine.unpin(ctx, id); err != nil && !errdefs.IsNotFound(err) {
+			failed = append(failed, id)
+			errs = errors.Join(errs, err)
+		}
+	}
+	c.holds.giveBack(failed)
+	return errs
+}
+
+// record writes one record per reference, all or none.
+func (e *engine) record(ctx context.Context, refs []string, target ocispec.Descriptor) error {
+	return e.atomically(ctx, func(ctx context.Context) error {
+		for _, ref := range refs {
+			r := cimages.Image{Name: ref, Target: target}
+			_, err := e.records.Update(ctx, r)
+			if errdefs.IsNotFound(err) {
+				_, err = e.records.Create(ctx, r)
+			}
+			if err != nil {
+				return fmt.Errorf("record %s: %w", ref, err)
+			}
+		}
+		return nil
+	})
+}
+
+// unrecord deletes records, all or none.
+func (e *engine) unrecord(ctx context.Context, refs []string) error {
+	return e.atomically(ctx, func(ctx context.Context) error {
+		for _, ref := range refs {
+			if err := e.records.Delete(ctx, ref); err != nil && !errdefs.IsNotFound(err) {
+				return fmt.Errorf("delete record %s: %w", ref, err)
+			}
+		}
+		return nil
+	})
+}

@@ -1,0 +1,137 @@
+package images
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+
+	cimages "github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/remotes"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/containerd/v2/core/unpack"
+	"github.com/containerd/errdefs"
+	"github.com/distribution/reference"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/semaphore"
+
+	"tare/spec"
+)
+
+// maxDownloads bounds the layers one pull fetches at a time: more connections do not make one
+// registry faster, and each holds a megabyte of buffer.
+const maxDownloads = 6
+
+// Pull fetches and unpacks the image ref leads to, and lists it under its tag and digest. Calls
+// that overlap with the same reference and credential share the work. auth may be nil.
+//
+// Errors, one sentence naming the reference: ErrInvalidArgument (malformed reference, not an
+// image), ErrNotFound (also: not for this platform), ErrUnavailable (registry unreachable or
+// silent), ErrUnauthenticated, ErrPermissionDenied, ErrResourceExhausted (disk full),
+// ErrDataLoss (content is not what its digest or format says). Nothing of a failed pull stays.
+func (s *Store) Pull(ctx context.Context, ref string, auth *spec.Auth) (spec.Image, error) {
+	named, err := parse(ref)
+	if err != nil {
+		return spec.Image{}, err
+	}
+	key := flightKey{ref: named.String()}
+	if auth != nil {
+		key.auth = *auth
+	}
+	img, err := s.flights.do(ctx, key, func(ctx context.Context) (spec.Image, error) {
+		return s.pull(ctx, named, key.auth)
+	})
+	if err != nil {
+		return spec.Image{}, pullError(named.String(), err)
+	}
+	return img, nil
+}
+
+// pull is one flight: it runs once whatever the number of callers.
+func (s *Store) pull(ctx context.Context, named reference.Named, auth spec.Auth) (spec.Image, error) {
+	ctx = s.engine.scope(ctx)
+	source := s.registries.source(ctx, auth)
+	defer source.close()
+	_, target, err := source.Resolve(ctx, named.String())
+	if err != nil {
+		return spec.Image{}, err
+	}
+	refs := recorded(named, target.Digest)
+	if img, ok, err := s.catalog.adopt(ctx, refs, target); ok || err != nil {
+		return img, err
+	}
+	fetcher, err := source.Fetcher(ctx, named.String())
+	if err != nil {
+		return spec.Image{}, err
+	}
+	img, err := s.transfer(ctx, fetcher, refs, target)
+	if err != nil {
+		// Now, not in the background: who is told that the disk is full finds it free again.
+		if err := s.catalog.reap(ctx); err != nil {
+			s.log.Warn("leftovers of a failed pull stay for now", "image", named.String(), "err", err)
+		}
+		return spec.Image{}, err
+	}
+	s.janitor.wake() // the compressed layers are not needed any more
+	return img, nil
+}
+
+// transfer brings the image at target here and lists it under refs.
+func (s *Store) transfer(ctx context.Context, from remotes.Fetcher, refs []string, target ocispec.Descriptor) (img spec.Image, err error) {
+	ctx, end, err := s.engine.lease(ctx)
+	if err != nil {
+		return spec.Image{}, err
+	}
+	defer func() {
+		if endErr := end(); err == nil && endErr != nil {
+			// Listed and whole; the lease only keeps garbage, and goes at the next start.
+			s.log.Warn("lease of a pull could not be ended", "image", refs[0], "err", endErr)
+		}
+	}()
+	if err := s.unpack(ctx, from, target); err != nil {
+		return spec.Image{}, err
+	}
+	return s.catalog.add(ctx, refs, target)
+}
+
+// unpack fetches target and what it refers to for this platform. Layers are fetched and unpacked
+// side by side, each as soon as it is there.
+func (s *Store) unpack(ctx context.Context, from remotes.Fetcher, target ocispec.Descriptor) error {
+	platform := newNodePlatform()
+	store := s.engine.content
+	children := cimages.ChildrenHandler(store)
+	// Compressed layers get no label that keeps them: once unpacked they are waste.
+	children = cimages.SetChildrenMappedLabels(store, children, cimages.ChildGCLabelsFilterLayers)
+	children = cimages.FilterPlatforms(children, platform)
+	children = cimages.LimitManifests(children, platform, 1)
+
+	writer := newLayerWriter(s.engine.layers, store)
+	unpacker, err := unpack.NewUnpacker(ctx, store,
+		unpack.WithUnpackPlatform(unpack.Platform{
+			Platform:                platform,
+			SnapshotterKey:          snapshotterName,
+			Snapshotter:             writer,
+			SnapshotterCapabilities: []string{snapshots.RebaseCap},
+			Applier:                 writer,
+		}),
+		unpack.WithLimiter(semaphore.NewWeighted(maxDownloads)),
+		unpack.WithUnpackLimiter(semaphore.NewWeighted(int64(max(4, runtime.NumCPU())))),
+		unpack.WithDuplicationSuppressor(s.shared))
+	if err != nil {
+		return err
+	}
+	fetch := cimages.Handlers(refuseOldManifests, remotes.FetchHandler(store, from), children)
+	err = cimages.Dispatch(ctx, unpacker.Unpack(fetch), nil, target)
+	// Wait in any case: what it started must not outlive the lease.
+	if _, waitErr := unpacker.Wait(); err == nil {
+		err = waitErr
+	}
+	return err
+}
+
+// refuseOldManifests names the one manifest format that has no digests of its layers' content.
+var refuseOldManifests = cimages.HandlerFunc(func(_ context.Context, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+	if d.MediaType == cimages.MediaTypeDockerSchema1Manifest {
+		return nil, fmt.Errorf("manifest has the withdrawn format %s: %w", d.MediaType, errdefs.ErrInvalidArgument)
+	}
+	return nil, nil
+})
