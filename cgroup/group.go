@@ -1,0 +1,197 @@
+package cgroup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+)
+
+// Group is one cgroup that exists: a container's, or an exec's below it.
+type Group struct {
+	tree *Tree
+	path Path
+	dir  string // the container's directory, relative to each hierarchy's root
+	sub  string // the exec's name below dir; empty: the container itself
+}
+
+// Path returns where the group is; for an exec's, where its container's is.
+func (g *Group) Path() Path { return g.path }
+
+// at returns the group's directory in a hierarchy. An exec has one of its own only where it can be
+// killed by it, and shares the container's elsewhere.
+func (g *Group) at(h *hierarchy) string {
+	if g.sub != "" && h == g.tree.killer() {
+		return path.Join(g.dir, g.sub)
+	}
+	return g.dir
+}
+
+// make makes the container's directories with the plan's limits in place.
+func (g *Group) make(ctx context.Context, plan *plan) error {
+	for _, h := range g.tree.hierarchies {
+		err := h.makeLeaf(g.dir)
+		if errors.Is(err, unix.EEXIST) {
+			err = g.replace(ctx, h, err)
+		}
+		if err != nil {
+			return err
+		}
+		if err := h.inheritCpuset(g.dir); err != nil {
+			return err
+		}
+		if err := h.enableControllers(g.dir); err != nil {
+			return err
+		}
+	}
+	if err := g.setDevices(plan.devices); err != nil {
+		return err
+	}
+	return g.write(plan.settings)
+}
+
+// replace makes a directory anew that an earlier Create left in a hierarchy, so that no setting,
+// device program or event count of it remains. exists is the error mkdir gave.
+func (g *Group) replace(ctx context.Context, h *hierarchy, exists error) error {
+	if err := g.removeFrom(ctx, h); err != nil {
+		return fmt.Errorf("%w: %w", err, exists)
+	}
+	return h.makeLeaf(g.dir)
+}
+
+// enableControllers sees to it that a directory of v2 has every controller we set limits with, by
+// handing them down in each ancestor's cgroup.subtree_control. Only a parent that lacks one is written
+// to: the usual case costs one read. A controller an ancestor refuses to hand down (EBUSY: it holds
+// processes itself, "no internal process constraint") is missed only when a limit of it is asked for.
+func (h *hierarchy) enableControllers(dir string) error {
+	if !h.v2 || len(h.controllers) == 0 {
+		return nil
+	}
+	have, err := h.read(dir, "cgroup.controllers")
+	if err != nil {
+		return err
+	}
+	var missing []string
+	for _, c := range []string{"cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma"} {
+		if h.has(c) && !slices.Contains(strings.Fields(have), c) {
+			missing = append(missing, c)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	for _, ancestor := range ancestors(dir) {
+		if h.write(ancestor, "cgroup.subtree_control", "+"+strings.Join(missing, " +")) == nil {
+			continue
+		}
+		for _, c := range missing { // one refused refuses all: hand down those that can be
+			_ = h.write(ancestor, "cgroup.subtree_control", "+"+c)
+		}
+	}
+	return nil
+}
+
+// ancestors lists the directories a directory is in, from the root down.
+func ancestors(dir string) []string {
+	list := []string{"."}
+	for i, r := range dir {
+		if r == '/' {
+			list = append(list, dir[:i])
+		}
+	}
+	return list
+}
+
+// Join opens what a forked child must enter one by one on v1: a "tasks" file in each hierarchy,
+// write-only and close-on-exec. The child, which must be single-threaded, moves itself by writing
+// "0" into each (cgroups(7)). On v2 there are none: see Dir. The caller closes them.
+func (g *Group) Join() ([]*os.File, error) {
+	if g.tree.v2() {
+		return nil, nil
+	}
+	files := make([]*os.File, 0, len(g.tree.hierarchies))
+	for _, h := range g.tree.hierarchies {
+		file := "tasks"
+		if h.v2 { // hybrid under systemd
+			file = "cgroup.procs"
+		}
+		fd, err := h.open(g.at(h), file, unix.O_WRONLY)
+		if err != nil {
+			for _, f := range files {
+				f.Close()
+			}
+			return nil, fmt.Errorf("join cgroup %s: %w", g.path, notFound(err))
+		}
+		files = append(files, os.NewFile(uintptr(fd), h.abs(path.Join(g.at(h), file))))
+	}
+	return files, nil
+}
+
+// Dir opens the group's directory on v2 for CLONE_INTO_CGROUP (clone(2)); on v1 it returns nil:
+// see Join. The caller closes it.
+func (g *Group) Dir() (*os.File, error) {
+	if !g.tree.v2() {
+		return nil, nil
+	}
+	h := g.tree.killer()
+	fd, err := h.open(g.at(h), "", unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return nil, fmt.Errorf("open cgroup %s: %w", g.path, notFound(err))
+	}
+	return os.NewFile(uintptr(fd), h.abs(g.at(h))), nil
+}
+
+// Sub makes a group below the container's for one exec, without limits of its own. It has to be
+// removed before the container's; removing that one removes it too.
+func (g *Group) Sub(name string) (*Group, error) {
+	if g.sub != "" {
+		return nil, fmt.Errorf("make cgroup %q below %s/%s: an exec's has none below it: %w", name, g.path, g.sub, errdefs.ErrInvalidArgument)
+	}
+	if err := checkName(name); err != nil {
+		return nil, fmt.Errorf("make cgroup %q below %s: %w: %w", name, g.path, err, errdefs.ErrInvalidArgument)
+	}
+	s := &Group{tree: g.tree, path: g.path, dir: g.dir, sub: name}
+	h := g.tree.killer()
+	if err := h.mkdir(s.at(h)); err != nil && !errors.Is(err, unix.EEXIST) {
+		return nil, fmt.Errorf("make cgroup %q below %s: %w", name, g.path, notFound(err))
+	}
+	return s, nil
+}
+
+// OOM returns how many processes of the container the kernel has killed for want of memory, be it the
+// container's limit or the pod's. v2's memory.events counts those of nested cgroups too, which a
+// container may make for itself; v1's memory.oom_control has the count since Linux 4.13. Read it after
+// the exit and before Remove.
+func (g *Group) OOM() (uint64, error) {
+	file := "memory.oom_control"
+	if g.tree.v2() {
+		file = "memory.events"
+	}
+	h := g.tree.of("memory")
+	if h == nil {
+		return 0, fmt.Errorf("read OOM kills of %s: no memory controller: %w", g.path, errdefs.ErrFailedPrecondition)
+	}
+	content, err := h.read(g.dir, file)
+	if err != nil {
+		return 0, fmt.Errorf("read OOM kills of %s: %w", g.path, notFound(err))
+	}
+	count, err := keyedCount(content, "oom_kill")
+	if err != nil {
+		return 0, fmt.Errorf("read OOM kills of %s: %s: %w", g.path, file, err)
+	}
+	return count, nil
+}
+
+// notFound gives a missing file the class of a missing cgroup.
+func notFound(err error) error {
+	if errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("%w: %w", err, errdefs.ErrNotFound)
+	}
+	return err
+}
