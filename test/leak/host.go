@@ -70,18 +70,40 @@ func family(f nftables.TableFamily) string {
 	return names[f]
 }
 
-// cgroups lists the directories of every hierarchy, v1 and v2.
+// cgroups lists the directories of every hierarchy, v1 and v2, but for those whose
+// processes are all someone else's: sessions and services come and go.
 func cgroups(s Snapshot) error {
 	return walk("/sys/fs/cgroup", func(path string, d fs.DirEntry) {
-		if d.IsDir() {
+		if d.IsDir() && !foreign(path) {
 			s.add("cgroup %s", path)
 		}
 	})
 }
 
+// foreign tells whether a cgroup holds processes, and none of ours.
+func foreign(cgroup string) bool {
+	procs, err := os.ReadFile(filepath.Join(cgroup, "cgroup.procs"))
+	if err != nil {
+		return false
+	}
+	pids := strings.Fields(string(procs))
+	for _, pid := range pids {
+		if ours(filepath.Join("/proc", pid)) {
+			return false
+		}
+	}
+	return len(pids) > 0
+}
+
+// files lists what is below dirs, which need not exist.
 func files(s Snapshot, dirs []string) error {
 	for _, dir := range dirs {
-		if err := walk(dir, func(path string, _ fs.DirEntry) { s.add("file %s", path) }); err != nil {
+		err := walk(dir, func(path string, _ fs.DirEntry) {
+			if path != dir {
+				s.add("file %s", path)
+			}
+		})
+		if err != nil {
 			return err
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -96,6 +97,33 @@ func TestTake(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestForeignCgroup has a process of this very environment in a cgroup.
+func TestForeignCgroup(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root")
+	}
+	dir := someCgroup(t)
+	run(t, "mkdir", dir)
+	cmd := exec.Command("sleep", "60")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		run(t, "rmdir", dir)
+	})
+	if foreign(dir) {
+		t.Error("an empty cgroup belongs to nobody, so it counts")
+	}
+	if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(cmd.Process.Pid)), 0); err != nil {
+		t.Fatal(err)
+	}
+	if !foreign(dir) {
+		t.Error("a cgroup of an ordinary process is none of ours")
 	}
 }
 

@@ -5,6 +5,7 @@ package main
 import (
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -23,6 +24,7 @@ func run() error {
 	listen := flag.String("listen", "127.0.0.1:0", "address to serve on")
 	certs := flag.String("certs-dir", "", "write certs.d/<host>/hosts.toml files below this directory")
 	list := flag.Bool("list", false, "print every image reference with its digest, and exit")
+	untilEOF := flag.Bool("until-eof", false, "end when standard input does: when the process at its other end is gone")
 	flag.Parse()
 
 	catalog, err := registry.Build()
@@ -45,6 +47,12 @@ func run() error {
 
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGINT, syscall.SIGTERM)
+	if *untilEOF {
+		go func() { // ends with the program
+			_, _ = io.Copy(io.Discard, os.Stdin)
+			close(stop)
+		}()
+	}
 	<-stop
 	return server.Close()
 }
