@@ -75,7 +75,9 @@ func serverImages(b *baseLayers) ([]Entry, error) {
 	}
 	on80 := newTree()
 	on80.file("etc/nginx/nginx.conf", 0o644, []byte(nginxConf("80")))
-	list.image(e2e+"nginx", []string{"1.14-2", "1.14-4"}, cfg, b.busybox, nginx, list.layer(on80))
+	web := list.layer(on80)
+	list.image(e2e+"nginx", []string{"1.14-2", "1.14-4"}, cfg, b.busybox, nginx, web)
+	list.image("library/nginx", []string{"latest"}, cfg, b.busybox, nginx, web)
 
 	on12003 := newTree()
 	on12003.file("etc/nginx/nginx.conf", 0o644, []byte(nginxConf("12003")))
