@@ -59,7 +59,8 @@ type Mount struct {
 	ContainerPath string // absolute, container side
 	HostPath      string // absolute, host side; empty for an image volume
 	Image         string // image reference; empty for a host path
-	ImageSubPath  string // path within the image
+	UserImage     string // the name a user wrote for it (ImageSpec.user_specified_image)
+	ImageSubPath  string // path within the image; relative, without ".."
 
 	Readonly          bool
 	RecursiveReadonly bool // submounts too (mount_setattr AT_RECURSIVE)
@@ -95,7 +96,7 @@ type Security struct {
 	ReadonlyPaths  []string
 	Seccomp        Profile
 	AppArmor       Profile
-	SELinux        string // label "user:role:type:level", or empty: the pod's
+	SELinux        string // label "user:role:type:level", a part empty: not given; or empty: the pod's
 }
 
 // User says as whom a container runs. At most one of UID and Name is given; with neither, the
@@ -123,10 +124,11 @@ type Profile struct {
 	Name string // for ProfileLocalhost: path of the seccomp file, or AppArmor profile name
 }
 
-// Resources are a container's limits in CRI's units. A zero means: not specified.
+// Resources are a container's limits in CRI's units. A zero means: not specified; for quota and
+// memory, -1 means: unlimited.
 type Resources struct {
 	CPUPeriod   int64 // µs
-	CPUQuota    int64 // µs in each period; -1: unlimited
+	CPUQuota    int64 // µs in each period
 	CPUShares   int64 // relative weight, 2-262144
 	CpusetCpus  string
 	CpusetMems  string

@@ -14,7 +14,7 @@ type Pod struct {
 	Namespace string // metadata.namespace: a Kubernetes namespace
 	Attempt   uint32 // metadata.attempt
 
-	Hostname     string // empty: the host's, only with host network
+	Hostname     string // empty: the host's
 	LogDirectory string // absolute host path, or empty: the pod's containers log nowhere
 	DNS          DNS
 	PortMappings []PortMapping // those with a host port; a host port of 0 asks for nothing
@@ -22,10 +22,10 @@ type Pod struct {
 	Annotations  map[string]string
 
 	CgroupParent string            // in cgroupfs or systemd syntax, as the kubelet wrote it
-	Sysctls      map[string]string // name → value, namespaced ones only
+	Sysctls      map[string]string // name with dots, sysctl(8) → value; namespaced ones only
 	Namespaces   Namespaces
 	Privileged   bool   // the pod may hold privileged containers
-	SELinux      string // label "user:role:type:level", or empty
+	SELinux      string // label "user:role:type:level", a part empty: not given; or empty
 	Handler      string // runtime handler; empty: the default
 
 	Overhead  *Resources // informational: what the handler itself costs

@@ -1,0 +1,104 @@
+package cri
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"tare/store"
+)
+
+// ContainerStatus tells of a container.
+func (s *Server) ContainerStatus(_ context.Context, r *runtime.ContainerStatusRequest) (*runtime.ContainerStatusResponse, error) {
+	_, c, err := s.deps.Store.ResolveContainer(r.ContainerId)
+	if err != nil {
+		return nil, err
+	}
+	resp := &runtime.ContainerStatusResponse{Status: wireContainerStatus(c)}
+	if r.Verbose {
+		resp.Info, err = info("info", containerInfo(c))
+	}
+	return resp, err
+}
+
+// wireContainerStatuses lists a pod's containers, oldest first.
+func wireContainerStatuses(p *store.Pod) []*runtime.ContainerStatus {
+	var out []*runtime.ContainerStatus
+	for _, c := range p.Containers {
+		out = append(out, wireContainerStatus(c))
+	}
+	slices.SortFunc(out, func(a, b *runtime.ContainerStatus) int { return cmp.Compare(a.CreatedAt, b.CreatedAt) })
+	return out
+}
+
+func wireContainerStatus(c *store.Container) *runtime.ContainerStatus {
+	return &runtime.ContainerStatus{
+		Id: string(c.ID), Metadata: wireContainerMetadata(c), State: wireContainerState(c.State),
+		CreatedAt: nanos(c.CreatedAt), StartedAt: nanos(c.StartedAt), FinishedAt: nanos(c.FinishedAt),
+		ExitCode: c.ExitCode, Reason: c.Reason, Message: c.Message,
+		Image: wireContainerImage(c), ImageRef: c.ImageRef, ImageId: string(c.Image),
+		Labels: c.Spec.Labels, Annotations: c.Spec.Annotations,
+		Mounts: wireMounts(c.Spec.Mounts), LogPath: c.LogPath,
+		Resources:  &runtime.ContainerResources{Linux: wireResources(c.Spec.Resources)},
+		User:       &runtime.ContainerUser{Linux: wireUser(c.User)},
+		StopSignal: wireSignal(c.StopSignal),
+	}
+}
+
+func wireContainerMetadata(c *store.Container) *runtime.ContainerMetadata {
+	return &runtime.ContainerMetadata{Name: c.Spec.Name, Attempt: c.Spec.Attempt}
+}
+
+// wireContainerImage names the image as people know it.
+func wireContainerImage(c *store.Container) *runtime.ImageSpec {
+	return &runtime.ImageSpec{
+		Image: cmp.Or(c.ImageName, c.Spec.Image), UserSpecifiedImage: c.Spec.UserImage,
+	}
+}
+
+// wireContainerState shows what a client may do next: one that is starting may not be there yet,
+// one being removed is as good as exited.
+func wireContainerState(s store.ContainerState) runtime.ContainerState {
+	switch s {
+	case store.ContainerCreated, store.ContainerStarting:
+		return runtime.ContainerState_CONTAINER_CREATED
+	case store.ContainerRunning:
+		return runtime.ContainerState_CONTAINER_RUNNING
+	case store.ContainerExited, store.ContainerRemoving:
+		return runtime.ContainerState_CONTAINER_EXITED
+	}
+	return runtime.ContainerState_CONTAINER_UNKNOWN
+}
+
+func wireUser(u store.User) *runtime.LinuxContainerUser {
+	out := &runtime.LinuxContainerUser{Uid: int64(u.UID), Gid: int64(u.GID)}
+	for _, g := range u.Groups {
+		out.SupplementalGroups = append(out.SupplementalGroups, int64(g))
+	}
+	return out
+}
+
+// nanos is a time as CRI counts it; one that never came is 0.
+func nanos(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixNano()
+}
+
+// containerInfo is what a verbose status shows beyond CRI; the keys are those crictl's users know.
+func containerInfo(c *store.Container) any {
+	return struct {
+		SandboxID   string            `json:"sandboxID"`
+		State       string            `json:"state"`
+		Pid         int               `json:"pid"`
+		Namespaces  map[string]uint64 `json:"namespaces,omitempty"`
+		CgroupPath  string            `json:"cgroupPath,omitempty"`
+		RuntimeSpec *specs.Spec       `json:"runtimeSpec,omitempty"`
+	}{string(c.Pod), c.State.String(), c.Pid, c.Namespaces, c.CgroupPath, c.OCI}
+}

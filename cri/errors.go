@@ -1,0 +1,103 @@
+package cri
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"tare/spec"
+)
+
+// classes maps an error's class to its code; the first that fits decides. Contexts come first: an
+// error that also has a class got it on the way.
+var classes = []struct {
+	is   func(error) bool
+	code codes.Code
+}{
+	{is(context.DeadlineExceeded), codes.DeadlineExceeded},
+	{is(context.Canceled), codes.Canceled},
+	{errdefs.IsInvalidArgument, codes.InvalidArgument},
+	{errdefs.IsNotFound, codes.NotFound},
+	{errdefs.IsAlreadyExists, codes.AlreadyExists},
+	{errdefs.IsFailedPrecondition, codes.FailedPrecondition},
+	{errdefs.IsPermissionDenied, codes.PermissionDenied},
+	{errdefs.IsUnauthorized, codes.Unauthenticated},
+	{errdefs.IsResourceExhausted, codes.ResourceExhausted},
+	{errdefs.IsOutOfRange, codes.OutOfRange},
+	{errdefs.IsNotImplemented, codes.Unimplemented},
+	{errdefs.IsConflict, codes.Aborted},
+	{errdefs.IsAborted, codes.Aborted},
+	{errdefs.IsDataLoss, codes.DataLoss},
+	{errdefs.IsUnavailable, codes.Unavailable},
+	{errdefs.IsInternal, codes.Internal},
+}
+
+func is(target error) func(error) bool {
+	return func(err error) bool { return errors.Is(err, target) }
+}
+
+// prefixed are the errors whose text the kubelet looks for at the beginning of the message
+// (cri-api pkg/errors). On pulls it does so for code Unknown only (cri-client, PullImage).
+var prefixed = []struct {
+	err  error
+	code codes.Code
+}{
+	{errRegistryUnavailable, codes.Unknown},
+	{spec.ErrSignatureValidationFailed, codes.Unknown},
+	{spec.ErrImageVolumeMountFailed, codes.Unknown},
+	{spec.ErrRROUnsupported, codes.FailedPrecondition},
+}
+
+// errRegistryUnavailable marks a pull that failed for the registry's sake.
+var errRegistryUnavailable = errors.New("RegistryUnavailable")
+
+// wireError turns the error of an RPC into what goes over the wire. What has no class is Unknown.
+func wireError(err error) error {
+	if err == nil {
+		return nil
+	}
+	if already, ok := status.FromError(err); ok {
+		return already.Err()
+	}
+	for _, p := range prefixed {
+		if errors.Is(err, p.err) {
+			return status.Error(p.code, atBeginning(p.err.Error(), err.Error()))
+		}
+	}
+	for _, c := range classes {
+		if c.is(err) {
+			return status.Error(c.code, err.Error())
+		}
+	}
+	return status.Error(codes.Unknown, err.Error())
+}
+
+// atBeginning puts prefix before text, where wrapping may have hidden it within.
+func atBeginning(prefix, text string) string {
+	prefix += ": "
+	if strings.HasPrefix(text, prefix) {
+		return text
+	}
+	return prefix + text
+}
+
+// pullError marks the failures of a pull that the kubelet wants to know.
+func pullError(err error) error {
+	if errdefs.IsUnavailable(err) && !errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%w: %w", errRegistryUnavailable, err)
+	}
+	return err
+}
+
+// goneIsDone makes success of what the API calls idempotent: to stop or remove what is not there.
+func goneIsDone(err error) error {
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,50 @@
+package cri
+
+import (
+	"strconv"
+	"strings"
+
+	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"tare/spec"
+)
+
+// imageReference takes the reference out of an image spec. Whether it is well formed is the image
+// store's affair.
+func imageReference(s *runtime.ImageSpec, at field) (string, error) {
+	ref := s.GetImage()
+	return ref, at.sub("image").required(ref)
+}
+
+// auth converts a credential; nil stays nil.
+func auth(a *runtime.AuthConfig) *spec.Auth {
+	if a == nil {
+		return nil
+	}
+	return &spec.Auth{
+		Username: a.Username, Password: a.Password, Auth: a.Auth, ServerAddress: a.ServerAddress,
+		IdentityToken: a.IdentityToken, RegistryToken: a.RegistryToken,
+	}
+}
+
+// wireImage tells of an image.
+func wireImage(i *spec.Image) *runtime.Image {
+	uid, username := imageUser(i.Config.User)
+	return &runtime.Image{
+		Id: string(i.ID), RepoTags: i.Tags, RepoDigests: i.Digests, Size: uint64(max(i.Size, 1)),
+		Uid: uid, Username: username, Spec: &runtime.ImageSpec{Image: string(i.ID)}, Pinned: i.Pinned,
+	}
+}
+
+// imageUser takes the user out of an image's "user[:group]": a number is a uid, anything else a
+// name. No user is root, and the answer is never empty on both sides.
+func imageUser(user string) (*runtime.Int64Value, string) {
+	name, _, _ := strings.Cut(user, ":")
+	if name == "" {
+		return &runtime.Int64Value{}, ""
+	}
+	if uid, err := strconv.ParseUint(name, 10, 32); err == nil {
+		return &runtime.Int64Value{Value: int64(uid)}, ""
+	}
+	return nil, name
+}

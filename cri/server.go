@@ -1,0 +1,127 @@
+package cri
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"google.golang.org/grpc"
+	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"tare/spec"
+	"tare/store"
+)
+
+// Sandboxes makes and ends pod sandboxes. Each call is idempotent: a repeated one joins the one
+// under way or returns its result.
+type Sandboxes interface {
+	RunPod(ctx context.Context, p *spec.Pod) (spec.PodID, error)
+	StopPod(ctx context.Context, id spec.PodID) error
+	RemovePod(ctx context.Context, id spec.PodID) error
+}
+
+// Containers makes and ends containers, likewise.
+type Containers interface {
+	CreateContainer(ctx context.Context, pod spec.PodID, c *spec.Container) (spec.ContainerID, error)
+	StartContainer(ctx context.Context, id spec.ContainerID) error
+	StopContainer(ctx context.Context, id spec.ContainerID, grace time.Duration) error
+	RemoveContainer(ctx context.Context, id spec.ContainerID) error
+}
+
+// Processes reaches into running containers. A timeout of 0 is none; one that passes is
+// context.DeadlineExceeded.
+type Processes interface {
+	ExecSync(ctx context.Context, id spec.ContainerID, cmd []string, timeout time.Duration) (spec.ExecResult, error)
+	ReopenLog(ctx context.Context, id spec.ContainerID) error
+}
+
+// Images is the image store. Its ErrUnavailable on Pull means the registry.
+type Images interface {
+	Pull(ctx context.Context, ref string, auth *spec.Auth) (spec.Image, error)
+	Get(ref string) (spec.Image, error)
+	List() []spec.Image
+	Remove(ctx context.Context, ref string) error
+}
+
+// ImageUsage tells what images take of their filesystem.
+type ImageUsage interface {
+	Usage(ctx context.Context) (spec.FilesystemUsage, error)
+}
+
+// Network is the pods' network: whether it can serve, and from which ranges.
+type Network interface {
+	Status() (ok bool, reason, message string)
+	SetPodCIDR(cidrs []string) error
+}
+
+// Handler is a runtime handler and what it can do on this kernel.
+type Handler struct {
+	Name              string
+	RecursiveReadonly bool // recursive read-only mounts
+	UserNamespaces    bool // user namespaces and idmapped mounts, both
+}
+
+// Features is what the runtime can do whatever the handler, on this kernel.
+type Features struct {
+	SupplementalGroupsPolicy  bool
+	UserNamespacesHostNetwork bool
+	MountOptions              bool
+}
+
+// Deps is all that a Server works with. All fields are required but Config.
+type Deps struct {
+	Store      *store.Store
+	Sandboxes  Sandboxes
+	Containers Containers
+	Processes  Processes
+	Images     Images
+	ImageUsage ImageUsage
+	Network    Network
+
+	Version       string    // of this build, semantic versioning
+	Handlers      []Handler // the first is the default
+	Features      Features
+	SystemdCgroup bool // the cgroup driver is systemd's, else cgroupfs
+	Config        any  // shown as JSON by a verbose Status; holds no secrets
+}
+
+// Server implements CRI's two services.
+type Server struct {
+	runtime.UnimplementedRuntimeServiceServer
+	runtime.UnimplementedImageServiceServer
+
+	deps Deps
+}
+
+// New returns a server, not yet registered.
+func New(deps Deps) *Server { return &Server{deps: deps} }
+
+// Register offers both services at r.
+func (s *Server) Register(r grpc.ServiceRegistrar) {
+	runtime.RegisterRuntimeServiceServer(r, s)
+	runtime.RegisterImageServiceServer(r, s)
+}
+
+// maxMessage is the largest message either side takes, the kubelet's limit (cri-client, maxMsgSize).
+const maxMessage = 16 << 20
+
+// Options returns what the gRPC server has to be made with: the limits, and the interceptors that
+// log each RPC, map its error and survive its panic.
+func Options(log *slog.Logger) []grpc.ServerOption {
+	return []grpc.ServerOption{
+		grpc.MaxRecvMsgSize(maxMessage),
+		grpc.MaxSendMsgSize(maxMessage),
+		grpc.ChainUnaryInterceptor(unary(log)),
+		grpc.ChainStreamInterceptor(stream(log)),
+	}
+}
+
+// checkHandler refuses a runtime handler that does not exist. The empty name is the default one's.
+func (s *Server) checkHandler(name string, at field) error {
+	for _, h := range s.deps.Handlers {
+		if name == "" || h.Name == name {
+			return nil
+		}
+	}
+	return at.errorf("%q is not configured", name)
+}
