@@ -29,7 +29,11 @@ if ! out=$(install 2>&1); then
     out=$(install 2>&1) || { echo "$out" >&2; exit 1; }
 fi
 
-# A unit that was not started may still be enabled for the next boot.
+# Not started is not enough: not at the next boot either, and not by a
+# policy-rc.d that was there before and allows it.
 case " $missing " in
-*" nginx "*) if [ -d /run/systemd/system ]; then systemctl disable nginx >/dev/null 2>&1 || true; fi ;;
+*" nginx "*)
+    update-rc.d nginx disable >/dev/null 2>&1 || true
+    service nginx stop >/dev/null 2>&1 || true
+    ;;
 esac
