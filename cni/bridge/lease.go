@@ -1,0 +1,192 @@
+package bridge
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"github.com/containerd/errdefs"
+)
+
+// leases are the addresses of one network that are taken. A lease is a symbolic link in dir,
+// named by the address, whose target is the owner: symlink(2) creates it with its content or
+// fails with EEXIST, in one step, so that no lock, temporary file or half-written lease exists
+// between processes or after a crash. A link of the name "cursor-…" holds the address that a
+// subnet's last lease got; allocation goes on from there, so that an address rests as long as
+// possible before the next pod gets it.
+type leases struct {
+	dir string
+
+	mu   sync.Mutex
+	held map[string][]netip.Addr // by owner: a hint that spares reading dir, verified when used
+}
+
+// openLeases makes dir if need be.
+func openLeases(dir string) (*leases, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make lease directory: %w", err)
+	}
+	return &leases{dir: dir, held: make(map[string][]netip.Addr)}, nil
+}
+
+func (l *leases) path(a netip.Addr) string { return filepath.Join(l.dir, a.String()) }
+
+// acquire takes one address for each family of the subnets. On error nothing is held.
+// ErrResourceExhausted: every address of a family's subnets is taken.
+func (l *leases) acquire(owner string, subnets []netip.Prefix) ([]netip.Prefix, error) {
+	var got []netip.Prefix
+	var addrs []netip.Addr
+	for _, family := range byFamily(subnets) {
+		p, err := l.acquireOne(owner, family)
+		if err != nil {
+			return nil, errors.Join(err, l.remove(owner, addrs))
+		}
+		got = append(got, p)
+		addrs = append(addrs, p.Addr())
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.held[owner] = addrs
+	return got, nil
+}
+
+// acquireOne takes an address of the first subnet that has one, with that subnet's length.
+func (l *leases) acquireOne(owner string, subnets []netip.Prefix) (netip.Prefix, error) {
+	for _, s := range subnets {
+		a, err := l.next(owner, s)
+		if err != nil {
+			return netip.Prefix{}, err
+		}
+		if a.IsValid() {
+			return netip.PrefixFrom(a, s.Bits()), nil
+		}
+	}
+	return netip.Prefix{}, fmt.Errorf("no free address in %v: %w", subnets, errdefs.ErrResourceExhausted)
+}
+
+// next takes the first free address after the cursor, or returns none when it came round.
+func (l *leases) next(owner string, s netip.Prefix) (netip.Addr, error) {
+	start := l.cursor(s)
+	for a := start; ; {
+		err := os.Symlink(owner, l.path(a))
+		if err == nil {
+			if err := l.setCursor(s, a); err != nil {
+				return netip.Addr{}, errors.Join(err, os.Remove(l.path(a)))
+			}
+			return a, nil
+		}
+		if !errors.Is(err, fs.ErrExist) {
+			return netip.Addr{}, fmt.Errorf("lease %s: %w", a, err)
+		}
+		if a = after(s, a); a == start {
+			return netip.Addr{}, nil
+		}
+	}
+}
+
+// cursor is the address to try first. A lost or foreign cursor costs nothing but the rest.
+func (l *leases) cursor(s netip.Prefix) netip.Addr {
+	target, err := os.Readlink(l.cursorPath(s))
+	if err != nil {
+		return firstPod(s)
+	}
+	a, err := netip.ParseAddr(target)
+	if err != nil || !usable(s, a) {
+		return firstPod(s)
+	}
+	return after(s, a)
+}
+
+// setCursor replaces the link by rename; the temporary name holds the address, which nobody
+// else has just been given, so two processes do not meet there.
+func (l *leases) setCursor(s netip.Prefix, a netip.Addr) error {
+	tmp := l.path(a) + ".tmp"
+	if err := os.Symlink(a.String(), tmp); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("move lease cursor: %w", err)
+	}
+	if err := os.Rename(tmp, l.cursorPath(s)); err != nil {
+		return fmt.Errorf("move lease cursor: %w", err)
+	}
+	return nil
+}
+
+func (l *leases) cursorPath(s netip.Prefix) string {
+	return filepath.Join(l.dir, fmt.Sprintf("cursor-%s-%d", s.Addr(), s.Bits()))
+}
+
+// of returns the addresses that owner holds.
+func (l *leases) of(owner string) ([]netip.Addr, error) {
+	l.mu.Lock()
+	hint := l.held[owner]
+	l.mu.Unlock()
+	if len(hint) > 0 && !slices.ContainsFunc(hint, func(a netip.Addr) bool { return !l.holds(owner, a) }) {
+		return hint, nil
+	}
+	all, err := l.all()
+	if err != nil {
+		return nil, err
+	}
+	var addrs []netip.Addr
+	for a, o := range all {
+		if o == owner {
+			addrs = append(addrs, a)
+		}
+	}
+	slices.SortFunc(addrs, netip.Addr.Compare)
+	return addrs, nil
+}
+
+func (l *leases) holds(owner string, a netip.Addr) bool {
+	target, err := os.Readlink(l.path(a))
+	return err == nil && target == owner
+}
+
+// release gives every address of owner back. Idempotent.
+func (l *leases) release(owner string) error {
+	addrs, err := l.of(owner)
+	if err != nil {
+		return err
+	}
+	return l.remove(owner, addrs)
+}
+
+// remove removes the leases of these addresses, which owner holds.
+func (l *leases) remove(owner string, addrs []netip.Addr) error {
+	l.mu.Lock()
+	delete(l.held, owner)
+	l.mu.Unlock()
+	var errs []error
+	for _, a := range addrs {
+		if err := os.Remove(l.path(a)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, fmt.Errorf("release lease: %w", err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// all reads every lease: address → owner.
+func (l *leases) all() (map[netip.Addr]string, error) {
+	entries, err := os.ReadDir(l.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read leases: %w", err)
+	}
+	all := make(map[netip.Addr]string, len(entries))
+	for _, e := range entries {
+		a, err := netip.ParseAddr(e.Name())
+		if err != nil {
+			continue // a cursor
+		}
+		if owner, err := os.Readlink(filepath.Join(l.dir, e.Name())); err == nil {
+			all[a] = owner
+		}
+	}
+	return all, nil
+}

@@ -1,0 +1,126 @@
+package cni
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+
+	"tare/spec"
+
+	"github.com/containerd/errdefs"
+)
+
+// args are CNI_ARGS, by the names that every Kubernetes plugin knows.
+func args(p Pod) ([][2]string, error) {
+	list := [][2]string{
+		{"IgnoreUnknown", "1"},
+		{"K8S_POD_NAMESPACE", p.Namespace},
+		{"K8S_POD_NAME", p.Name},
+		{"K8S_POD_INFRA_CONTAINER_ID", string(p.ID)},
+		{"K8S_POD_UID", p.UID},
+	}
+	for _, a := range list {
+		if strings.ContainsAny(a[1], ";=") { // CNI_ARGS has no quoting
+			return nil, fmt.Errorf("%s %q holds a character that CNI arguments cannot: %w", a[0], a[1], errdefs.ErrInvalidArgument)
+		}
+	}
+	return list, nil
+}
+
+// capabilities are the capability arguments (CNI CONVENTIONS.md and what containerd passes);
+// libcni gives each plugin those it declares.
+func capabilities(p Pod, cidrs []string) (map[string]any, error) {
+	caps := make(map[string]any)
+	if ports := portMappings(p.PortMappings); len(ports) > 0 {
+		caps["portMappings"] = ports
+	}
+	if len(p.DNS.Servers)+len(p.DNS.Searches)+len(p.DNS.Options) > 0 {
+		caps["dns"] = map[string][]string{"servers": p.DNS.Servers, "searches": p.DNS.Searches, "options": p.DNS.Options}
+	}
+	if p.CgroupPath != "" {
+		caps["cgroupPath"] = p.CgroupPath
+	}
+	if len(p.Annotations) > 0 {
+		caps["io.kubernetes.cri.pod-annotations"] = p.Annotations
+	}
+	if len(cidrs) > 0 {
+		caps["ipRanges"] = ipRanges(cidrs)
+	}
+	bw, err := bandwidth(p.Annotations)
+	if err != nil {
+		return nil, err
+	}
+	if len(bw) > 0 {
+		caps["bandwidth"] = bw
+	}
+	return caps, nil
+}
+
+type portMapping struct {
+	HostPort      int32  `json:"hostPort"`
+	ContainerPort int32  `json:"containerPort"`
+	Protocol      string `json:"protocol"`
+	HostIP        string `json:"hostIP,omitempty"`
+}
+
+func portMappings(mappings []spec.PortMapping) []portMapping {
+	var list []portMapping
+	for _, m := range mappings {
+		if m.HostPort == 0 { // asks for nothing (CRI PortMapping)
+			continue
+		}
+		list = append(list, portMapping{m.HostPort, m.ContainerPort, strings.ToLower(m.Protocol), m.HostIP})
+	}
+	return list
+}
+
+// ipRanges: a list of alternatives for each address that the pod is to get.
+func ipRanges(cidrs []string) [][]map[string]string {
+	var ranges [][]map[string]string
+	for _, c := range cidrs {
+		ranges = append(ranges, []map[string]string{{"subnet": c}})
+	}
+	return ranges
+}
+
+// bandwidth reads the annotations that ask for traffic shaping, in bits per second. The burst
+// is as good as unlimited, which is what kubelet's own network plugin gave.
+func bandwidth(annotations map[string]string) (map[string]uint64, error) {
+	limits := make(map[string]uint64)
+	for _, dir := range []string{"ingress", "egress"} {
+		text, ok := annotations["kubernetes.io/"+dir+"-bandwidth"]
+		if !ok {
+			continue
+		}
+		rate, err := bitRate(text)
+		if err != nil {
+			return nil, fmt.Errorf("annotation kubernetes.io/%s-bandwidth %q: %w: %w", dir, text, err, errdefs.ErrInvalidArgument)
+		}
+		limits[dir+"Rate"], limits[dir+"Burst"] = rate, math.MaxUint32
+	}
+	return limits, nil
+}
+
+// Bounds of a sensible limit, those of Kubernetes (pkg/util/bandwidth).
+const (
+	minBitRate = 1e3
+	maxBitRate = 1e15
+)
+
+// bitRate reads a Kubernetes quantity.
+func bitRate(text string) (uint64, error) {
+	number := strings.TrimRight(text, "kKMGTPi")
+	factor, ok := map[string]float64{
+		"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15,
+		"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40, "Pi": 1 << 50,
+	}[text[len(number):]]
+	value, err := strconv.ParseFloat(number, 64)
+	if err != nil || !ok {
+		return 0, fmt.Errorf("not a quantity")
+	}
+	if rate := value * factor; rate >= minBitRate && rate <= maxBitRate {
+		return uint64(rate), nil
+	}
+	return 0, fmt.Errorf("not between 1k and 1P")
+}

@@ -1,0 +1,170 @@
+package cni
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"tare/spec"
+)
+
+const dialTimeout = 3 * time.Second
+
+// serve listens in the pod and answers each connection or datagram with the pod's name and
+// the client's address.
+func serve(t *testing.T, p Pod, network string, port int) {
+	t.Helper()
+	err := within(t, p.NetNS, func() error {
+		addr := ":" + strconv.Itoa(port)
+		if network == "udp" {
+			conn, err := net.ListenPacket(network, addr)
+			if err == nil {
+				t.Cleanup(func() { conn.Close() })
+				go echo(conn, p.Name)
+			}
+			return err
+		}
+		l, err := net.Listen(network, addr)
+		if err == nil {
+			t.Cleanup(func() { l.Close() })
+			go greet(l, p.Name)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func greet(l net.Listener, name string) { // ends when l is closed
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		host, _, _ := net.SplitHostPort(c.RemoteAddr().String())
+		fmt.Fprintf(c, "%s %s\n", name, host)
+		c.Close()
+	}
+}
+
+func echo(conn net.PacketConn, name string) { // ends when conn is closed
+	buf := make([]byte, 64)
+	for {
+		_, from, err := conn.ReadFrom(buf)
+		if err != nil {
+			return
+		}
+		host, _, _ := net.SplitHostPort(from.String())
+		conn.WriteTo(fmt.Appendf(nil, "%s %s\n", name, host), from)
+	}
+}
+
+// ask connects and returns who answered, and which address it saw.
+func ask(network string, addr string) (name, seen string, err error) {
+	c, err := net.DialTimeout(network, addr, dialTimeout)
+	if err != nil {
+		return "", "", err
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(dialTimeout))
+	if network == "udp" {
+		if _, err := c.Write([]byte("?")); err != nil {
+			return "", "", err
+		}
+	}
+	line, err := bufio.NewReader(c).ReadString('\n')
+	if err != nil {
+		return "", "", err
+	}
+	_, err = fmt.Sscan(line, &name, &seen)
+	return name, seen, err
+}
+
+func at(a netip.Addr, port int) string { return netip.AddrPortFrom(a, uint16(port)).String() }
+
+func TestPodsReachEachOtherAndTheHost(t *testing.T) {
+	leavesNothing(t)
+	n := open(t, options(t))
+	a, b := newPod(t, "a"), newPod(t, "b")
+	ra, rb := add(t, n, a), add(t, n, b)
+	if len(ra.IPs) != 2 || ra.Interface != "eth0" || ra.Network != "tare" {
+		t.Fatalf("result %+v", ra)
+	}
+	serve(t, b, "tcp", 80)
+	for i, ip := range rb.IPs {
+		start := time.Now()
+		name, _, err := ask("tcp", at(ip, 80))
+		if err != nil || name != "b" {
+			t.Errorf("host to pod %s: %q, %v", ip, name, err)
+		}
+		if d := time.Since(start); d > 500*time.Millisecond {
+			t.Errorf("first connection to %s took %v: a packet was lost", ip, d)
+		}
+		err = within(t, a.NetNS, func() error {
+			name, seen, err := ask("tcp", at(ip, 80))
+			if err == nil && (name != "b" || seen != ra.IPs[i].String()) {
+				err = fmt.Errorf("answer of %q, which saw %s", name, seen)
+			}
+			return err
+		})
+		if err != nil {
+			t.Errorf("pod to pod %s: %v", ip, err)
+		}
+	}
+	for _, gw := range []string{"10.123.1.1", "fd00:123:1::1", "10.123.255.1", "fd00:123:ffff::1"} {
+		l, err := net.Listen("tcp", net.JoinHostPort(gw, "81"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		go greet(l, "host")
+		err = within(t, a.NetNS, func() error {
+			_, _, err := ask("tcp", l.Addr().String())
+			return err
+		})
+		if err != nil {
+			t.Errorf("pod to host %s: %v", gw, err)
+		}
+		l.Close()
+	}
+	for _, p := range []Pod{a, b} {
+		if err := n.Check(t.Context(), p.ID); err != nil {
+			t.Errorf("check: %v", err)
+		}
+		del(t, n, p)
+		del(t, n, p)
+		if err := n.Check(t.Context(), p.ID); err == nil {
+			t.Error("check passes after del")
+		}
+	}
+	noLeases(t, n)
+}
+
+// noLeases fails if an address is still leased or an attachment still recorded.
+func noLeases(t *testing.T, n *Network) {
+	t.Helper()
+	var left []string
+	for _, pattern := range []string{"leases/tare/*[0-9]", "leases/tare/*.tmp", "attachments/*", "results/*"} {
+		found, err := filepath.Glob(filepath.Join(n.opts.DataDir, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range found {
+			if base := filepath.Base(f); len(base) < 6 || base[:6] != "cursor" {
+				left = append(left, f)
+			}
+		}
+	}
+	if len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+}
+
+func hostPort(proto string, host, pod int32, ip string) spec.PortMapping {
+	return spec.PortMapping{Protocol: proto, HostPort: host, ContainerPort: pod, HostIP: ip}
+}
