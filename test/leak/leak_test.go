@@ -83,20 +83,27 @@ func TestTake(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.make(t)
-			for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-				after, err := Take(dir)
-				if err != nil {
-					t.Fatal(err)
-				}
-				lines := Diff(before, after)
-				if slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, c.want) }) {
-					return
-				}
-				if time.Now().After(deadline) {
-					t.Fatalf("%q not found in %q", c.want, lines)
-				}
-			}
+			await(t, before, dir, c.want)
 		})
+	}
+}
+
+// await takes snapshots until one differs from before by a line that begins with
+// want.
+func await(t *testing.T, before Snapshot, dir, want string) {
+	t.Helper()
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		after, err := Take(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := Diff(before, after)
+		if slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, want) }) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%q not found in %q", want, lines)
+		}
 	}
 }
 
