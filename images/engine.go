@@ -21,6 +21,7 @@ import (
 	"github.com/containerd/errdefs"
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
+	"golang.org/x/sys/unix"
 
 	"tare/spec"
 )
@@ -81,6 +82,11 @@ func (e *engine) assemble(ctx context.Context, file *bolt.DB) error {
 			return err
 		}
 	}
+	// Downloads in progress, which nobody resumes: what a crash left here may lack the file by
+	// which the content store would know it.
+	if err := os.RemoveAll(filepath.Join(e.root, "content", "ingest")); err != nil {
+		return err
+	}
 	blobs, err := local.NewStore(filepath.Join(e.root, "content"))
 	if err != nil {
 		return fmt.Errorf("open blobs: %w", err)
@@ -118,11 +124,6 @@ func (e *engine) dropUnfinished(ctx context.Context) {
 	for _, l := range held {
 		err = errors.Join(err, e.leases.Delete(ctx, l))
 	}
-	ingests, listErr := e.blobs.ListStatuses(ctx)
-	err = errors.Join(err, listErr)
-	for _, i := range ingests {
-		err = errors.Join(err, e.blobs.Abort(ctx, i.Ref))
-	}
 	// Blobs and layers which a crash kept from the database are compared with it only by a
 	// collection that has seen something of their kind go.
 	var orphans []content.Info
@@ -144,9 +145,38 @@ func (e *engine) dropUnfinished(ctx context.Context) {
 	} else {
 		err = errors.Join(err, e.layers.Remove(ctx, probe))
 	}
+	for _, file := range []string{"meta.db", "overlay/metadata.db"} {
+		err = errors.Join(err, reserve(filepath.Join(e.root, file)))
+	}
 	if err != nil {
 		e.log.Warn("leftovers of unfinished pulls stay for now", "err", err)
 	}
+}
+
+// reserved is the room a database is given. Records of five hundred layers take half of it.
+const reserved = 2 << 20
+
+// reserve gives a database its disk space in advance: on a full disk, removing an image has to
+// write to it. Nor does containerd survive a database that cannot write while a download begins:
+// it loses the open file and its lock (metadata.contentStore.Writer).
+func reserve(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // not yet written to
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	size := max(reserved, st.Size())
+	if err := unix.Fallocate(int(f.Fd()), 0, 0, size); err != nil && !errors.Is(err, unix.EOPNOTSUPP) {
+		return &os.PathError{Op: "fallocate", Path: path, Err: err}
+	}
+	return nil
 }
 
 // lease returns a context under which nothing that is fetched or unpacked can be collected, and

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"syscall"
 
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 	remoteerrors "github.com/containerd/containerd/v2/core/remotes/errors"
@@ -43,6 +44,16 @@ func classified(err error) error {
 		return err
 	}
 	return fmt.Errorf("%w: %w", err, class)
+}
+
+// contentError is for what package unpack complains about without a class: layers, manifests and
+// configurations that contradict each other.
+func contentError(err error) error {
+	var errno syscall.Errno
+	if classOf(err) != nil || errdefs.Resolve(err) != errdefs.ErrUnknown || errors.As(err, &errno) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", err, errdefs.ErrDataLoss)
 }
 
 func classOf(err error) error {

@@ -72,7 +72,7 @@ func (s *Store) pull(ctx context.Context, named reference.Named, auth spec.Auth)
 		return spec.Image{}, err
 	}
 	s.janitor.wake() // the compressed layers are not needed any more
-	return img, nil
+	return img, s.engine.count(ctx)
 }
 
 // transfer brings the image at target here and lists it under refs.
@@ -125,7 +125,10 @@ func (s *Store) unpack(ctx context.Context, from remotes.Fetcher, target ocispec
 	if _, waitErr := unpacker.Wait(); err == nil {
 		err = waitErr
 	}
-	return err
+	if err != nil {
+		return contentError(err)
+	}
+	return nil
 }
 
 // refuseOldManifests names the one manifest format that has no digests of its layers' content.

@@ -73,7 +73,7 @@ func (s *source) adopt(r registries, c *http.Client) {
 	s.mu.Unlock()
 	if first {
 		t.DialContext = (&net.Dialer{Timeout: r.dial}).DialContext
-		t.ResponseHeaderTimeout = r.reply
+		t.TLSHandshakeTimeout, t.ResponseHeaderTimeout = r.reply, r.reply
 	}
 	c.Transport = &patience{next: t, stall: r.stall}
 }
