@@ -165,3 +165,7 @@ func (b *Builder) skipTo(i int, onSuccess bool) {
 		b.p.Ops[i].skipErr = n
 	}
 }
+
+// IntoCgroup lets the child be born in the cgroup v2 whose directory dir is (CLONE_INTO_CGROUP,
+// clone(2)): it is accounted for from its first instruction on. dir is a file of the program.
+func (b *Builder) IntoCgroup(dir FD) { b.p.IntoCgroup = int(dir.arg.val) }

@@ -17,6 +17,8 @@
 // a process with threads, and a mount namespace while the file system context is shared: that
 // work belongs into a program, never into a goroutine.
 //
+// A program closes nothing that it opens: every descriptor is close-on-exec, or goes with the child.
+//
 // Concurrency: Builder and Program values belong to one goroutine; a Program is read-only once
 // built. Launch may be called from any goroutine.
 package nsutil

@@ -84,8 +84,8 @@ type IDMaps struct {
 	GID string
 }
 
-// forks counts the program's fork operations, each of which makes a process of the keeper's.
-func (p *Program) forks() int {
+// Forks counts the program's fork operations, each of which makes a process of the keeper's.
+func (p *Program) Forks() int {
 	n := 0
 	for i := range p.Ops {
 		if p.Ops[i].nr == opFork {

@@ -142,3 +142,24 @@ func (b *Builder) Exec(candidates, argv, env []string) {
 		}
 	}
 }
+
+// OwnStdio gives one of descriptors 0 to 2 to the process's user, so that it can open it again
+// through /proc/self/fd. For pipes only: on a device it would change the host's node.
+func (b *Builder) OwnStdio(fd int, uid, gid uint32) {
+	b.add("fchown", fmt.Sprintf("%d %d:%d", fd, uid, gid), unix.SYS_FCHOWN, Imm(uint64(fd)), Imm(uint64(uid)), Imm(uint64(gid)))
+}
+
+// Terminal makes a pseudo-terminal in the devpts mounted at /dev/pts under root, gives its master
+// side back to the launcher, and returns the other side, owned by uid. The slave is opened through the
+// master (TIOCGPTPEER, ioctl_tty(2)), by no path that somebody could have changed.
+func (b *Builder) Terminal(root FD, uid uint32) Slot {
+	master, slave := b.slot("ptmx"), b.slot("tty")
+	how := b.openHow(unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0, inRoot|unix.RESOLVE_NO_SYMLINKS)
+	b.add("openat2", "/dev/pts/ptmx", unix.SYS_OPENAT2, root.arg, b.str("/dev/pts/ptmx"), blobArg(how), Imm(unix.SizeofOpenHow)).into(master)
+	unlock := b.reserve(4, 4)
+	b.add("ioctl", "ptmx TIOCSPTLCK", unix.SYS_IOCTL, master.arg(), Imm(unix.TIOCSPTLCK), blobArg(unlock))
+	b.add("ioctl", "ptmx TIOCGPTPEER", unix.SYS_IOCTL, master.arg(), Imm(unix.TIOCGPTPEER), Imm(unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)).into(slave)
+	b.add("fchown", fmt.Sprintf("tty %d", uid), unix.SYS_FCHOWN, slave.arg(), Imm(uint64(uid)), Imm(^uint64(0)))
+	b.Give("console", master)
+	return slave
+}

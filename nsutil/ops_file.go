@@ -24,16 +24,10 @@ func (b *Builder) Open(file string, flags uint64) Slot {
 	return s
 }
 
-// Close closes a descriptor the program made.
-func (b *Builder) Close(s Slot) {
-	b.add("close", s.label, unix.SYS_CLOSE, s.arg())
-}
-
 // WriteFile opens a file the host vouches for, such as one of /proc/sys, and writes into it.
 func (b *Builder) WriteFile(file, data string) {
 	s := b.Open(file, unix.O_WRONLY)
 	b.Write(s.FD(), data)
-	b.Close(s)
 }
 
 // Write writes data, which the kernel takes whole or not at all for the files this is used on
@@ -50,6 +44,15 @@ const inRoot = unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS
 func (b *Builder) OpenIn(root FD, p string, flags uint64) Slot {
 	s := b.slot(p)
 	b.openIn(root, p, flags, s)
+	return s
+}
+
+// OpenExact opens p under root without following any symbolic link: where the kernel's own file
+// systems go, an image's link must not lead them elsewhere (CVE-2019-19921, CVE-2023-27561).
+func (b *Builder) OpenExact(root FD, p string) Slot {
+	s := b.slot(p)
+	how := b.openHow(unix.O_PATH|unix.O_CLOEXEC, 0, inRoot|unix.RESOLVE_NO_SYMLINKS)
+	b.add("openat2", p+" no symlinks", unix.SYS_OPENAT2, root.arg, b.str(p), blobArg(how), Imm(unix.SizeofOpenHow)).into(s)
 	return s
 }
 

@@ -26,7 +26,6 @@ func (b *Builder) Mount(fstype string, attrs uint64, opts ...Option) Slot {
 	b.add("fsconfig", fstype+" create", unix.SYS_FSCONFIG, fs.arg(), Imm(unix.FSCONFIG_CMD_CREATE), Imm(0), Imm(0), Imm(0))
 	m := b.slot(fstype)
 	b.add("fsmount", fstype+" "+flagNames(attrs, attrNames), unix.SYS_FSMOUNT, fs.arg(), Imm(unix.FSMOUNT_CLOEXEC), Imm(attrs)).into(m)
-	b.Close(fs)
 	return m
 }
 
@@ -97,21 +96,16 @@ func (b *Builder) Mask(root FD, p string, null FD) {
 	place := b.slot(p)
 	open := b.here()
 	b.openIn(root, p, unix.O_PATH|unix.O_DIRECTORY, place).orGoOn(unix.ENOENT, unix.ENOTDIR)
-	b.cover(b.Mount("tmpfs", unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC), place)
-	covered := b.here() - 1
+	empty := b.Mount("tmpfs", unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
+	covered := b.here()
+	b.Attach(empty.FD(), place.FD())
 	b.skipTo(open, false)
 	reopen := b.here()
 	b.openIn(root, p, unix.O_PATH, place).orGoOn(unix.ENOENT, unix.ENOTDIR)
-	b.cover(b.CloneTree(null, false), place)
+	dev := b.CloneTree(null, false)
+	b.Attach(dev.FD(), place.FD())
 	b.skipTo(reopen, false)
 	b.skipTo(covered, true)
-}
-
-// cover attaches a mount and closes both descriptors.
-func (b *Builder) cover(mount, place Slot) {
-	b.Attach(mount.FD(), place.FD())
-	b.Close(mount)
-	b.Close(place)
 }
 
 // Readonly makes what is at p, with all below it, read-only: by a bind of itself, since a mount's
@@ -122,6 +116,6 @@ func (b *Builder) Readonly(root FD, p string) {
 	b.openIn(root, p, unix.O_PATH, place).orGoOn(unix.ENOENT, unix.ENOTDIR)
 	m := b.CloneTree(place.FD(), true)
 	b.SetAttr(m.FD(), "", MountAttr{Set: unix.MOUNT_ATTR_RDONLY, Recursive: true})
-	b.cover(m, place)
+	b.Attach(m.FD(), place.FD())
 	b.skipTo(open, false)
 }

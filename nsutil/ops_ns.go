@@ -77,7 +77,6 @@ func (b *Builder) LoopbackUp() {
 	copy(b.p.blob[ifreq:], "lo")
 	b.putU32(ifreq+16, unix.IFF_UP|unix.IFF_RUNNING)
 	b.add("ioctl", "lo SIOCSIFFLAGS UP", unix.SYS_IOCTL, sock.arg(), Imm(unix.SIOCSIFFLAGS), blobArg(ifreq))
-	b.Close(sock)
 }
 
 // Exit ends a program that executes nothing.

@@ -3,6 +3,8 @@ package nsutil
 import (
 	"os"
 	"runtime"
+	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,6 +24,100 @@ func PidfdSignal(pidfd *os.File, sig unix.Signal) error {
 	err := unix.PidfdSendSignal(int(pidfd.Fd()), sig, nil, 0)
 	runtime.KeepAlive(pidfd)
 	if err == unix.ESRCH {
+		return nil
+	}
+	return os.NewSyscallError("pidfd_send_signal", err)
+}
+
+// PidfdWatch duplicates a pidfd for PidfdAwaitExit, so that waiting needs no thread. Non-blocking
+// mode, which comes with it, is shared with the original and matters to waitid(2) only.
+func PidfdWatch(pidfd *os.File) (*os.File, error) {
+	fd, err := unix.FcntlInt(pidfd.Fd(), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return nil, os.NewSyscallError("fcntl F_DUPFD_CLOEXEC", err)
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		unix.Close(fd)
+		return nil, os.NewSyscallError("fcntl O_NONBLOCK", err)
+	}
+	return os.NewFile(uintptr(fd), "pidfd"), nil
+}
+
+// pidfdReapBound is how long PidfdAwaitExit waits for a process's parent to reap it.
+const pidfdReapBound = 2 * time.Second
+
+// PidfdAwaitExit waits until a process that need not be the caller's child has ended, on a file
+// of PidfdWatch. It returns the process's wait status, if the kernel tells (ok).
+//
+// A pidfd becomes readable when the process has ended, and hangs up when its parent has reaped it
+// (kernel commit 43f0df54c96f, Linux 6.9). The status is kept from then on for whoever holds a
+// pidfd (PIDFD_INFO_EXIT, Linux 6.15). On older kernels, and with a parent that does not reap, there is
+// nothing to wait for: the status stays unknown.
+func PidfdAwaitExit(watch *os.File) (status syscall.WaitStatus, ok bool, err error) {
+	raw, err := watch.SyscallConn()
+	if err != nil {
+		return 0, false, err
+	}
+	var seen int16
+	for want := int16(unix.POLLIN); seen&unix.POLLHUP == 0; want = unix.POLLHUP {
+		err := raw.Read(func(fd uintptr) bool {
+			seen = pollNow(int(fd))
+			return seen&want != 0
+		})
+		if os.IsTimeout(err) {
+			break
+		}
+		if err != nil {
+			return 0, false, err
+		}
+		if !pidfdTells() {
+			return 0, false, nil
+		}
+		if err := watch.SetReadDeadline(time.Now().Add(pidfdReapBound)); err != nil {
+			return 0, false, err
+		}
+	}
+	return pidfdStatus(watch)
+}
+
+// pollNow returns what poll(2) reports without waiting.
+func pollNow(fd int) int16 {
+	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	if _, err := unix.Poll(p, 0); err != nil {
+		return 0
+	}
+	return p[0].Revents
+}
+
+func pidfdStatus(pidfd *os.File) (syscall.WaitStatus, bool, error) {
+	info := unix.PidfdInfo{Mask: unix.PIDFD_INFO_EXIT}
+	raw, err := pidfd.SyscallConn()
+	if err != nil {
+		return 0, false, err
+	}
+	var ierr error
+	if err := raw.Control(func(fd uintptr) { ierr = unix.IoctlPidfdInfo(int(fd), &info) }); err != nil {
+		return 0, false, err
+	}
+	if ierr != nil || info.Mask&unix.PIDFD_INFO_EXIT == 0 {
+		return 0, false, nil
+	}
+	return syscall.WaitStatus(uint32(info.Exit_code)), true, nil
+}
+
+// pidfdSignalProcessGroup is PIDFD_SIGNAL_PROCESS_GROUP of linux/pidfd.h.
+const pidfdSignalProcessGroup = 1 << 2
+
+// PidfdSignalGroup sends a signal to the process group that the process leads
+// (PIDFD_SIGNAL_PROCESS_GROUP, Linux 6.9), or on an older kernel to the process alone. A group that
+// has ended is no error.
+func PidfdSignalGroup(pidfd *os.File, sig unix.Signal) error {
+	err := unix.PidfdSendSignal(int(pidfd.Fd()), sig, nil, pidfdSignalProcessGroup)
+	runtime.KeepAlive(pidfd)
+	switch err {
+	case unix.EINVAL:
+		return PidfdSignal(pidfd, sig)
+	case unix.ESRCH:
 		return nil
 	}
 	return os.NewSyscallError("pidfd_send_signal", err)

@@ -1,0 +1,225 @@
+package container
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"tare/sandbox"
+	"tare/security"
+	"tare/spec"
+)
+
+// Request is what a container's specification is made from.
+type Request struct {
+	ID         spec.ContainerID
+	Spec       *spec.Container
+	Pod        *spec.Pod
+	PodDir     string // host directory of the pod's files
+	Image      ocispec.ImageConfig
+	User       security.Identity // resolved against the image
+	CgroupPath string
+	CgroupV2   bool
+}
+
+const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// Assemble makes the container's specification. ErrInvalidArgument where the image and the
+// request together give none.
+func Assemble(r Request) (*specs.Spec, error) {
+	process, err := process(r)
+	if err != nil {
+		return nil, err
+	}
+	mounts, err := mounts(r)
+	if err != nil {
+		return nil, err
+	}
+	devices, rules, err := devices(r.Spec)
+	if err != nil {
+		return nil, err
+	}
+	resources := resources(r.Spec.Resources)
+	resources.Devices = rules
+	masked, readonly := hiddenPaths(r)
+	return &specs.Spec{
+		Version:     specs.Version,
+		Process:     process,
+		Root:        &specs.Root{Path: "rootfs", Readonly: r.Spec.Security.ReadonlyRootfs},
+		Hostname:    r.Pod.Hostname,
+		Mounts:      mounts,
+		Annotations: r.Spec.Annotations,
+		Linux: &specs.Linux{
+			Namespaces:    namespaces(r),
+			Resources:     resources,
+			CgroupsPath:   r.CgroupPath,
+			Devices:       devices,
+			MaskedPaths:   masked,
+			ReadonlyPaths: readonly,
+			UIDMappings:   userMappings(r.Pod, false),
+			GIDMappings:   userMappings(r.Pod, true),
+		},
+	}, nil
+}
+
+func process(r Request) (*specs.Process, error) {
+	args, err := Command(r.Spec, r.Image)
+	if err != nil {
+		return nil, err
+	}
+	caps, err := security.Capabilities(&r.Spec.Security)
+	if err != nil {
+		return nil, err
+	}
+	p := &specs.Process{
+		Terminal:        r.Spec.TTY,
+		Args:            args,
+		Env:             environment(r),
+		Cwd:             workingDir(r),
+		User:            specs.User{UID: r.User.UID, GID: r.User.GID, AdditionalGids: r.User.Groups},
+		Capabilities:    caps,
+		NoNewPrivileges: r.Spec.Security.NoNewPrivs,
+	}
+	if res := r.Spec.Resources; res != nil {
+		adj := int(res.OOMScoreAdj)
+		p.OOMScoreAdj = &adj
+	}
+	return p, nil
+}
+
+// Command is what the container executes: the request's command replaces the image's
+// entrypoint and cmd, the request's arguments replace its cmd (Kubernetes' rule).
+func Command(c *spec.Container, img ocispec.ImageConfig) ([]string, error) {
+	var args []string
+	switch {
+	case len(c.Command) > 0:
+		args = slices.Concat(c.Command, c.Args)
+	case len(c.Args) > 0:
+		args = slices.Concat(img.Entrypoint, c.Args)
+	default:
+		args = slices.Concat(img.Entrypoint, img.Cmd)
+	}
+	if len(args) == 0 {
+		return nil, fmt.Errorf("no command: neither the request nor the image has one: %w", errdefs.ErrInvalidArgument)
+	}
+	return args, nil
+}
+
+// environment is the image's, then HOSTNAME and what programs expect to find, then the request's;
+// the last value of a name counts.
+func environment(r Request) []string {
+	env := newEnv()
+	env.set(defaultPath)
+	if r.Spec.TTY {
+		env.set("TERM=xterm")
+	}
+	if r.User.Home != "" {
+		env.set("HOME=" + r.User.Home)
+	}
+	if r.Pod.Hostname != "" {
+		env.set("HOSTNAME=" + r.Pod.Hostname)
+	}
+	for _, kv := range r.Image.Env {
+		env.set(kv)
+	}
+	for _, v := range r.Spec.Env {
+		env.set(v.Name + "=" + v.Value)
+	}
+	return env.list
+}
+
+// env keeps variables in order of appearance.
+type env struct {
+	list  []string
+	index map[string]int
+}
+
+func newEnv() *env { return &env{index: map[string]int{}} }
+
+func (e *env) set(kv string) {
+	name, _, _ := strings.Cut(kv, "=")
+	if i, ok := e.index[name]; ok {
+		e.list[i] = kv
+		return
+	}
+	e.index[name] = len(e.list)
+	e.list = append(e.list, kv)
+}
+
+func workingDir(r Request) string {
+	dir := r.Spec.WorkingDir
+	if dir == "" {
+		dir = r.Image.WorkingDir
+	}
+	return path.Join("/", dir)
+}
+
+// namespaces lists what the container gets of its own; what is missing is the pod's or the host's.
+func namespaces(r Request) []specs.LinuxNamespace {
+	out := []specs.LinuxNamespace{{Type: specs.MountNamespace}, {Type: specs.CgroupNamespace}}
+	if r.Spec.Security.Namespaces.PID == spec.ModeContainer {
+		out = append(out, specs.LinuxNamespace{Type: specs.PIDNamespace})
+	}
+	return out
+}
+
+func userMappings(pod *spec.Pod, groups bool) []specs.LinuxIDMapping {
+	u := pod.Namespaces.User
+	if u == nil {
+		return nil
+	}
+	m := u.UID
+	if groups {
+		m = u.GID
+	}
+	return idMappings([]spec.IDMap{m})
+}
+
+func idMappings(maps []spec.IDMap) []specs.LinuxIDMapping {
+	var out []specs.LinuxIDMapping
+	for _, m := range maps {
+		out = append(out, specs.LinuxIDMapping{ContainerID: m.Container, HostID: m.Host, Size: m.Length})
+	}
+	return out
+}
+
+// Paths of proc and sysfs that tell about or change the host, the set every runtime hides.
+var (
+	defaultMasked = []string{
+		"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys",
+		"/proc/latency_stats", "/proc/sched_debug", "/proc/scsi", "/proc/timer_list",
+		"/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware",
+	}
+	defaultReadonly = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
+)
+
+// hiddenPaths are the request's. A request without any means the defaults, but for a pod in a
+// user namespace, where it is how the kubelet asks for an unmasked /proc (ProcMount): the wire
+// cannot tell an empty list from none.
+func hiddenPaths(r Request) (masked, readonly []string) {
+	s := &r.Spec.Security
+	if s.Privileged {
+		return nil, nil
+	}
+	masked, readonly = s.MaskedPaths, s.ReadonlyPaths
+	if len(masked)+len(readonly) == 0 && r.Pod.Namespaces.User == nil {
+		return defaultMasked, defaultReadonly
+	}
+	return masked, readonly
+}
+
+// podFiles are the pod's own /etc files, unless the request mounts something there itself.
+func podFiles(r Request) []sandbox.File {
+	return slices.DeleteFunc(sandbox.ContainerFiles(r.PodDir), func(f sandbox.File) bool {
+		return mountedAt(r.Spec.Mounts, f.Path)
+	})
+}
+
+func mountedAt(mounts []spec.Mount, dest string) bool {
+	return slices.ContainsFunc(mounts, func(m spec.Mount) bool { return path.Clean(m.ContainerPath) == dest })
+}

@@ -1,0 +1,243 @@
+package container
+
+import (
+	"fmt"
+	"os"
+	"path"
+	"slices"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"tare/nsutil"
+	"tare/sandbox"
+	"tare/security"
+)
+
+// Start is everything a container's program is compiled from.
+type Start struct {
+	OCI      *specs.Spec
+	Sandbox  *sandbox.Sandbox
+	Prepared *Prepared
+	Attach   string      // an empty directory of the host, where the root is attached on the way
+	Cgroup   Cgroup      // to join
+	Stdio    [3]*os.File // nil, all three: a terminal
+	PIDNS    *os.File    // the namespace or a pidfd of the process to share PIDs with; nil: see OCI
+	Seccomp  []byte      // filter, or nil
+}
+
+// Cgroup is how a process joins its cgroup: by writing itself into files (v1), or by being born
+// in a directory (v2). Either may be empty.
+type Cgroup struct {
+	Procs []*os.File
+	Dir   *os.File
+}
+
+// Compile makes the program that sets up the container and executes its command. With a
+// terminal, it gives back the console's master side.
+func Compile(s Start) (*nsutil.Program, error) {
+	c := &compiler{Start: s, b: nsutil.NewBuilder()}
+	process, err := newCredentials(s.OCI.Process, s.Seccomp)
+	if err != nil {
+		return nil, err
+	}
+	c.join()
+	c.enterNamespaces()
+	kernel := c.kernelMounts()
+	c.enterRoot()
+	c.attachMounts(kernel)
+	c.populateDev()
+	c.hide()
+	c.finishRoot()
+	c.stdio()
+	process.take(c.b)
+	process.execute(c.b)
+	return c.b.Program(), nil
+}
+
+// compiler holds what the parts of one compilation share.
+type compiler struct {
+	Start
+	b    *nsutil.Builder
+	root nsutil.FD // the container's root, once entered
+}
+
+func (c *compiler) userNS() bool { return c.Sandbox.Namespaces[sandbox.User] != nil }
+
+// join puts the child into its cgroup before anything else, so that all it does is accounted
+// for, and sets what only the host's root may set.
+func (c *compiler) join() {
+	if c.Cgroup.Dir != nil {
+		c.b.IntoCgroup(c.b.File(c.Cgroup.Dir, "cgroup"))
+	}
+	for _, f := range c.Cgroup.Procs {
+		c.b.Write(c.b.File(f, cgroupLabel(f)), "0")
+	}
+	if adj := c.OCI.Process.OOMScoreAdj; adj != nil {
+		c.b.WriteFile("/proc/self/oom_score_adj", fmt.Sprint(max(*adj, c.OOMScoreFloor)))
+	}
+}
+
+func cgroupLabel(f *os.File) string {
+	return "cgroup " + path.Base(f.Name())
+}
+
+// enterNamespaces joins the pod's and makes the container's own. The user namespace comes first:
+// it is what gives the right to the rest. A PID namespace shows in children only, hence the fork.
+func (c *compiler) enterNamespaces() {
+	for _, kind := range []sandbox.Kind{sandbox.User, sandbox.Net, sandbox.IPC, sandbox.UTS} {
+		if f := c.Sandbox.Namespaces[kind]; f != nil {
+			c.b.SetNS(c.b.File(f, "pod"), kind.Flag())
+		}
+	}
+	ownPID := slices.ContainsFunc(c.OCI.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.PIDNamespace })
+	switch {
+	case c.PIDNS != nil:
+		c.b.SetNS(c.b.File(c.PIDNS, "target"), unix.CLONE_NEWPID)
+		c.b.Unshare(unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP)
+		c.b.Fork()
+	case ownPID && c.userNS():
+		c.b.Unshare(unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWPID)
+		c.b.Fork()
+	case ownPID:
+		c.b.CloneFlags(unix.CLONE_NEWPID)
+		c.b.Unshare(unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP)
+	default:
+		c.b.Unshare(unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP)
+	}
+	if c.userNS() {
+		c.b.SetIDs(0, 0, nil)
+	}
+}
+
+// kernelMounts makes the mounts that belong to the namespaces just entered, still detached, by
+// their index in the specification. They are made while the host's /proc and /sys are in sight:
+// in a user namespace the kernel mounts new ones only then (mount_too_revealing, fs/namespace.c).
+func (c *compiler) kernelMounts() map[int]nsutil.Slot {
+	slots := map[int]nsutil.Slot{}
+	for i, m := range c.OCI.Mounts {
+		if c.Prepared.Sources[i].File == nil {
+			o := parseOptions(m)
+			slots[i] = c.b.Mount(m.Type, o.attr.Set, o.data...)
+		}
+	}
+	return slots
+}
+
+// enterRoot makes the prepared root file system the root. What is attached on the way must not
+// travel to the host: a copied mount namespace is still in its peer groups (mount_namespaces(7)).
+func (c *compiler) enterRoot() {
+	rootfs := c.b.File(c.Prepared.Rootfs, "rootfs")
+	c.b.SetAttr(nsutil.CWD, "/", nsutil.MountAttr{Propagation: unix.MS_SLAVE, Recursive: true})
+	c.b.AttachAt(rootfs, c.Attach)
+	c.b.EnterRoot(rootfs)
+	c.root = c.b.Open("/", unix.O_PATH).FD()
+}
+
+func (c *compiler) attachMounts(kernel map[int]nsutil.Slot) {
+	for i, m := range c.OCI.Mounts {
+		src := c.Prepared.Sources[i]
+		if src.File != nil {
+			place := c.b.Place(c.root, m.Destination, !src.IsDir)
+			c.b.Attach(c.b.File(src.File, sourceLabel(m)), place.FD())
+			continue
+		}
+		c.b.Attach(kernel[i].FD(), c.kernelPlace(m.Destination).FD())
+	}
+}
+
+func sourceLabel(m specs.Mount) string {
+	if m.Source == "" {
+		return m.Type
+	}
+	return m.Source
+}
+
+// kernelPlace is where a file system of the kernel's goes: exactly there, whatever links the
+// image has.
+func (c *compiler) kernelPlace(dest string) nsutil.Slot {
+	if path.Dir(dest) == "/" {
+		c.b.Mkdir(c.root, dest[1:], 0o755)
+	} else if path.Dir(dest) == "/dev" {
+		c.b.Mkdir(c.b.OpenExact(c.root, "/dev").FD(), path.Base(dest), 0o755)
+	}
+	return c.b.OpenExact(c.root, dest)
+}
+
+// hide masks and protects paths of proc and sysfs, after everything is in place.
+func (c *compiler) hide() {
+	for _, p := range c.OCI.Linux.ReadonlyPaths {
+		c.b.Readonly(c.root, p)
+	}
+	if len(c.OCI.Linux.MaskedPaths) == 0 {
+		return
+	}
+	null := c.b.OpenExact(c.root, "/dev/null").FD()
+	for _, p := range c.OCI.Linux.MaskedPaths {
+		c.b.Mask(c.root, p, null)
+	}
+}
+
+// finishRoot makes the working directory, and only then the root read-only.
+func (c *compiler) finishRoot() {
+	if cwd := c.OCI.Process.Cwd; cwd != "/" {
+		c.b.Place(c.root, cwd, false)
+	}
+	if c.OCI.Root.Readonly {
+		c.b.SetAttr(c.root, "", nsutil.MountAttr{Set: unix.MOUNT_ATTR_RDONLY})
+	}
+}
+
+// stdio gives the process its descriptors: pipes, owned by its user so that it can open them
+// again as /dev/stdout, or a new terminal of the container's own devpts.
+func (c *compiler) stdio() {
+	if !c.OCI.Process.Terminal {
+		c.pipes()
+		return
+	}
+	tty := c.b.Terminal(c.root, c.OCI.Process.User.UID)
+	console := c.b.Place(c.root, "/dev/console", true)
+	c.b.Attach(c.b.CloneTree(tty.FD(), false).FD(), console.FD())
+	c.b.Stdio(tty.FD(), tty.FD(), tty.FD())
+	c.b.NewSession(true)
+}
+
+// pipes makes the given files the process's stdio.
+func (c *compiler) pipes() {
+	c.b.Stdio(c.b.File(c.Stdio[0], "stdin"), c.b.File(c.Stdio[1], "stdout"), c.b.File(c.Stdio[2], "stderr"))
+	u := c.OCI.Process.User
+	for fd, f := range c.Stdio {
+		if isPipe(f) {
+			c.b.OwnStdio(fd, u.UID, u.GID)
+		}
+	}
+	c.b.NewSession(false)
+}
+
+func isPipe(f *os.File) bool {
+	var st unix.Stat_t
+	return unix.Fstat(int(f.Fd()), &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFIFO
+}
+
+// newCredentials checks and translates what the process may do.
+func newCredentials(p *specs.Process, seccomp []byte) (*credentials, error) {
+	c := &credentials{process: p, seccomp: seccomp}
+	if p.Capabilities == nil {
+		return c, nil
+	}
+	for _, set := range []struct {
+		names []string
+		mask  *uint64
+	}{
+		{p.Capabilities.Bounding, &c.caps.Bounding}, {p.Capabilities.Effective, &c.caps.Effective},
+		{p.Capabilities.Permitted, &c.caps.Permitted}, {p.Capabilities.Inheritable, &c.caps.Inheritable},
+		{p.Capabilities.Ambient, &c.caps.Ambient},
+	} {
+		mask, err := security.Mask(set.names)
+		if err != nil {
+			return nil, err
+		}
+		*set.mask = mask
+	}
+	return c, nil
+}

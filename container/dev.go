@@ -1,0 +1,83 @@
+package container
+
+import (
+	"path"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"tare/nsutil"
+)
+
+// defaultNodes are the devices every container has (runtime-spec config-linux.md, "Default
+// Devices").
+var defaultNodes = []struct {
+	name string
+	node nsutil.DeviceNode
+}{
+	{"null", nsutil.DeviceNode{Major: 1, Minor: 3, Mode: 0o666}},
+	{"zero", nsutil.DeviceNode{Major: 1, Minor: 5, Mode: 0o666}},
+	{"full", nsutil.DeviceNode{Major: 1, Minor: 7, Mode: 0o666}},
+	{"random", nsutil.DeviceNode{Major: 1, Minor: 8, Mode: 0o666}},
+	{"urandom", nsutil.DeviceNode{Major: 1, Minor: 9, Mode: 0o666}},
+	{"tty", nsutil.DeviceNode{Major: 5, Minor: 0, Mode: 0o666}},
+}
+
+// defaultLinks are the symbolic links every container has (runtime-linux.md, "Dev symbolic links").
+var defaultLinks = [][2]string{
+	{"/proc/self/fd", "fd"}, {"/proc/self/fd/0", "stdin"}, {"/proc/self/fd/1", "stdout"},
+	{"/proc/self/fd/2", "stderr"}, {"pts/ptmx", "ptmx"},
+}
+
+// populateDev fills the container's /dev. In a user namespace mknod(2) is not allowed: there the
+// host's nodes are bound onto empty files.
+func (c *compiler) populateDev() {
+	dev := c.b.OpenExact(c.root, "/dev").FD()
+	for _, d := range defaultNodes {
+		if c.userNS() {
+			c.bindNode("/dev/"+d.name, "/dev/"+d.name)
+		} else {
+			c.b.Node(dev, d.name, d.node)
+		}
+	}
+	for _, l := range defaultLinks {
+		c.b.Symlink(l[0], dev, l[1])
+	}
+	for _, d := range c.OCI.Linux.Devices {
+		if isDefault(d.Path) {
+			continue
+		}
+		c.device(d)
+	}
+}
+
+func isDefault(p string) bool {
+	for _, d := range defaultNodes {
+		if p == "/dev/"+d.name {
+			return true
+		}
+	}
+	return p == "/dev/ptmx"
+}
+
+func (c *compiler) device(d specs.LinuxDevice) {
+	dir, name := path.Split(path.Clean(d.Path))
+	parent := c.root
+	if dir = strings.TrimSuffix(dir, "/"); dir != "" {
+		parent = c.b.Place(c.root, dir, false).FD()
+	}
+	node := nsutil.DeviceNode{Block: d.Type == "b", Major: uint32(d.Major), Minor: uint32(d.Minor), Mode: 0o666}
+	if d.FileMode != nil {
+		node.Mode = uint32(d.FileMode.Perm())
+	}
+	if d.UID != nil && d.GID != nil {
+		node.UID, node.GID = *d.UID, *d.GID
+	}
+	c.b.Node(parent, name, node)
+}
+
+// bindNode binds a device node of the host, prepared as a source of the same path.
+func (c *compiler) bindNode(host, dest string) {
+	place := c.b.Place(c.root, dest, true)
+	c.b.Attach(c.b.File(c.Prepared.Nodes[host], host), place.FD())
+}

@@ -1,0 +1,70 @@
+package container
+
+import (
+	"os"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"tare/nsutil"
+	"tare/sandbox"
+)
+
+// Entry is everything an exec's program is compiled from.
+type Entry struct {
+	OCI     *specs.Spec // of the container
+	Sandbox *sandbox.Sandbox
+	PidFD   *os.File // of the container's first process
+	Cgroup  Cgroup
+	Args    []string
+	Stdio   [3]*os.File // nil, all three: a terminal
+	Seccomp []byte
+	// OOMScoreFloor is as in Start.
+	OOMScoreFloor int
+}
+
+// joined are the namespaces an exec joins by the container's pidfd, all at once; the user
+// namespace only where the pod has one: joining one's own is an error (setns(2)).
+const joined = unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP
+
+// Enter makes the program that executes a command inside a running container, with the
+// container's own credentials.
+func Enter(e Entry) (*nsutil.Program, error) {
+	process := *e.OCI.Process
+	process.Args = e.Args
+	process.Terminal = e.Stdio[0] == nil
+	creds, err := newCredentials(&process, e.Seccomp)
+	if err != nil {
+		return nil, err
+	}
+	oci := *e.OCI
+	oci.Process = &process
+	c := &compiler{Start: Start{OCI: &oci, Sandbox: e.Sandbox, Cgroup: e.Cgroup, Stdio: e.Stdio, OOMScoreFloor: e.OOMScoreFloor}, b: nsutil.NewBuilder()}
+	c.join()
+	kinds := uint64(joined)
+	if c.userNS() {
+		kinds |= unix.CLONE_NEWUSER
+	}
+	c.b.SetNS(c.b.File(e.PidFD, "container"), kinds)
+	c.b.Fork()
+	if c.userNS() {
+		c.b.SetIDs(0, 0, nil)
+	}
+	c.execStdio()
+	creds.take(c.b)
+	creds.execute(c.b)
+	return c.b.Program(), nil
+}
+
+// execStdio is stdio for an exec: a terminal is taken from the container's devpts, but
+// /dev/console stays what it was.
+func (c *compiler) execStdio() {
+	if !c.OCI.Process.Terminal {
+		c.pipes()
+		return
+	}
+	c.root = c.b.Open("/", unix.O_PATH).FD()
+	tty := c.b.Terminal(c.root, c.OCI.Process.User.UID)
+	c.b.Stdio(tty.FD(), tty.FD(), tty.FD())
+	c.b.NewSession(true)
+}

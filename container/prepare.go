@@ -1,0 +1,133 @@
+package container
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/containerd/errdefs"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"tare/nsutil"
+	"tare/sandbox"
+)
+
+// Source is a prepared mount: a detached copy of what will be mounted, or nothing, where the
+// program mounts a file system of its own.
+type Source struct {
+	File  *os.File // nil: mounted by the program
+	IsDir bool     // what kind of place it needs
+}
+
+// Prepared holds what the host contributes to one start. Close it after the launch.
+type Prepared struct {
+	Rootfs  *os.File            // detached root file system
+	Sources []Source            // one for each of the specification's mounts
+	Nodes   map[string]*os.File // the host's device nodes by path, for pods in a user namespace
+}
+
+// Close drops what is prepared; what a program attached stays attached.
+func (p *Prepared) Close() {
+	if p.Rootfs != nil {
+		p.Rootfs.Close()
+	}
+	for _, s := range p.Sources {
+		if s.File != nil {
+			s.File.Close()
+		}
+	}
+	for _, f := range p.Nodes {
+		f.Close()
+	}
+}
+
+// Prepare makes detached copies of everything the specification binds into the container.
+// ErrInvalidArgument names a host path that is not there.
+func Prepare(oci *specs.Spec, sb *sandbox.Sandbox) (*Prepared, error) {
+	p := &Prepared{Sources: make([]Source, len(oci.Mounts))}
+	for i, m := range oci.Mounts {
+		var err error
+		switch m.Type {
+		case "bind":
+			p.Sources[i], err = bindSource(m, sb)
+		case shmType:
+			p.Sources[i], err = shmSource(sb)
+		default:
+			p.Sources[i] = Source{IsDir: true}
+		}
+		if err != nil {
+			p.Close()
+			return nil, fmt.Errorf("mount %s: %w", m.Destination, err)
+		}
+	}
+	if err := p.cloneNodes(sb); err != nil {
+		p.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// cloneNodes gets the device nodes that a program inside a user namespace cannot make.
+func (p *Prepared) cloneNodes(sb *sandbox.Sandbox) error {
+	if sb.Namespaces[sandbox.User] == nil {
+		return nil
+	}
+	p.Nodes = map[string]*os.File{}
+	for _, d := range defaultNodes {
+		f, err := nsutil.CloneMount("/dev/"+d.name, false)
+		if err != nil {
+			return err
+		}
+		p.Nodes["/dev/"+d.name] = f
+	}
+	return nil
+}
+
+func shmSource(sb *sandbox.Sandbox) (Source, error) {
+	if sb.Shm == nil {
+		return Source{}, errors.New("the sandbox has no shared memory")
+	}
+	f, err := nsutil.CloneMountFD(sb.Shm, false)
+	return Source{f, true}, err
+}
+
+func bindSource(m specs.Mount, sb *sandbox.Sandbox) (Source, error) {
+	o := parseOptions(m)
+	f, err := nsutil.CloneMount(m.Source, o.bindAll)
+	if errors.Is(err, os.ErrNotExist) {
+		return Source{}, fmt.Errorf("host_path: %w: %w", err, errdefs.ErrInvalidArgument)
+	}
+	if err != nil {
+		return Source{}, err
+	}
+	s := Source{File: f}
+	if err := s.setUp(o, len(m.UIDMappings) > 0, sb); err != nil {
+		f.Close()
+		return Source{}, err
+	}
+	return s, nil
+}
+
+// setUp gives the detached mount its attributes, before anybody can see it.
+func (s *Source) setUp(o mountOptions, idmap bool, sb *sandbox.Sandbox) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(s.File.Fd()), &st); err != nil {
+		return os.NewSyscallError("fstat", err)
+	}
+	s.IsDir = st.Mode&unix.S_IFMT == unix.S_IFDIR
+	if user := sb.Namespaces[sandbox.User]; idmap && user != nil {
+		if err := nsutil.IDMapMount(s.File, user, o.bindAll); err != nil {
+			return fmt.Errorf("idmap: %w", err)
+		}
+	}
+	if o.recursive != (nsutil.MountAttr{}) {
+		if err := nsutil.SetMountAttr(s.File, o.recursive); err != nil {
+			return err
+		}
+	}
+	if o.attr != (nsutil.MountAttr{}) {
+		return nsutil.SetMountAttr(s.File, o.attr)
+	}
+	return nil
+}

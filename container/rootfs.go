@@ -1,0 +1,107 @@
+package container
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"tare/nsutil"
+	"tare/spec"
+)
+
+// Layer is a container's writable layer on disk: DIR/{upper,work}. Removing DIR removes it.
+type Layer struct {
+	Dir string
+	// UserNS is the pod's user namespace, or nil: lower layers are then shown to it by idmapped
+	// mounts, and what is written belongs to its ids. Nothing is ever chowned.
+	UserNS *os.File
+	// UID and GID own the root of the file system, as host ids.
+	UID, GID uint32
+}
+
+func (l Layer) upper() string { return filepath.Join(l.Dir, "upper") }
+func (l Layer) work() string  { return filepath.Join(l.Dir, "work") }
+
+// Make creates the layer's directories. Idempotent.
+func (l Layer) Make() error {
+	for _, d := range []string{l.upper(), l.work()} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			return fmt.Errorf("make writable layer: %w", err)
+		}
+		if err := os.Chown(d, int(l.UID), int(l.GID)); err != nil {
+			return fmt.Errorf("make writable layer: %w", err)
+		}
+	}
+	return nil
+}
+
+// Remove deletes the layer.
+func (l Layer) Remove() error {
+	if err := os.RemoveAll(l.Dir); err != nil {
+		return fmt.Errorf("remove writable layer: %w", err)
+	}
+	return nil
+}
+
+// Mount assembles the root file system as a detached overlay of the image's layers, top first,
+// under the writable one. It is in nobody's mount table until a program attaches it. The caller
+// closes it.
+func (l Layer) Mount(lowers []string) (*os.File, error) {
+	fs, err := nsutil.FSOpen("overlay")
+	if err != nil {
+		return nil, fmt.Errorf("assemble root file system: %w", err)
+	}
+	defer fs.Close()
+	for _, dir := range lowers {
+		if err := l.addLower(fs, dir); err != nil {
+			return nil, fmt.Errorf("assemble root file system: %w", err)
+		}
+	}
+	// A container's layer is gone with it after a crash of the machine: not syncing it is safe
+	// (Documentation/filesystems/overlayfs.rst, "Volatile mount"), but makes a second mount of
+	// the same upper directory fail, so it stays off: start-up recovery mounts again.
+	err = errors.Join(
+		fs.SetString("upperdir", l.upper()),
+		fs.SetString("workdir", l.work()),
+		fs.SetString("source", "overlay"),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("assemble root file system: %w", err)
+	}
+	root, err := fs.Mount(0)
+	if err != nil {
+		return nil, fmt.Errorf("assemble root file system: %w", err)
+	}
+	return root, nil
+}
+
+func (l Layer) addLower(fs *nsutil.FSContext, dir string) error {
+	if l.UserNS == nil {
+		return fs.SetString("lowerdir+", dir)
+	}
+	lower, err := nsutil.CloneMount(dir, false)
+	if err != nil {
+		return err
+	}
+	defer lower.Close()
+	if err := nsutil.IDMapMount(lower, l.UserNS, false); err != nil {
+		return err
+	}
+	return fs.SetFile("lowerdir+", lower)
+}
+
+// RootOwner is the host id of a pod's root user and group.
+func RootOwner(pod *spec.Pod) (uid, gid uint32) {
+	if u := pod.Namespaces.User; u != nil {
+		return u.UID.Host, u.GID.Host
+	}
+	return 0, 0
+}
+
+// openDir opens a directory the host vouches for, as a place.
+func openDir(path string) (*os.File, error) {
+	return os.OpenFile(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+}

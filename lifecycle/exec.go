@@ -1,0 +1,183 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+
+	"tare/container"
+	"tare/keeper"
+	"tare/nsutil"
+	"tare/spec"
+	"tare/store"
+)
+
+const (
+	// maxExecOutput is how much of each stream of an ExecSync is kept, 16 MiB as CRI demands;
+	// the rest is read and dropped, so that the process is not held up.
+	maxExecOutput = 16 << 20
+	// execDrain is how long output is waited for after the process has ended: another process
+	// may hold the pipe for ever.
+	execDrain = 250 * time.Millisecond
+)
+
+// ExecSync runs a command in a running container and returns its output and exit code. When
+// timeout (0: none) is over, the command's process group is killed and ErrDeadlineExceeded
+// returned. A background child of the command that holds its output never holds up the call.
+func (r *Runtime) ExecSync(ctx context.Context, id spec.ContainerID, cmd []string, timeout time.Duration) (spec.ExecResult, error) {
+	pod, c, err := r.Store.Container(id)
+	if err != nil {
+		return spec.ExecResult{}, err
+	}
+	live := r.processOf(id)
+	if c.State != store.ContainerRunning || live == nil {
+		return spec.ExecResult{}, fmt.Errorf("container %s is %s, not running: %w", id.Short(), c.State, errdefs.ErrFailedPrecondition)
+	}
+	if timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, timeout, errExecTimeout(timeout))
+		defer cancel()
+	}
+	return r.execSync(ctx, pod, c, live, cmd)
+}
+
+func errExecTimeout(d time.Duration) error {
+	return fmt.Errorf("command did not end within %s and was killed: %w", d, context.DeadlineExceeded)
+}
+
+func (r *Runtime) execSync(ctx context.Context, pod *store.Pod, c *store.Container, live *process, cmd []string) (spec.ExecResult, error) {
+	var out, errOut capture
+	defer out.close()
+	defer errOut.close()
+	stdin, err := os.OpenFile(os.DevNull, os.O_RDONLY, 0)
+	if err != nil {
+		return spec.ExecResult{}, err
+	}
+	defer stdin.Close()
+	if err := errors.Join(out.open(), errOut.open()); err != nil {
+		return spec.ExecResult{}, err
+	}
+	ran, err := r.enter(ctx, pod, c, live, cmd, [3]*os.File{stdin, out.write, errOut.write})
+	out.started()
+	errOut.started()
+	if err != nil {
+		return spec.ExecResult{}, err
+	}
+	defer ran.PidFD.Close()
+	code, err := await(ctx, ran)
+	out.finish()
+	errOut.finish()
+	if err != nil {
+		return spec.ExecResult{}, err
+	}
+	return spec.ExecResult{Stdout: out.bytes(), Stderr: errOut.bytes(), ExitCode: code}, nil
+}
+
+// enter launches a command in the container.
+func (r *Runtime) enter(ctx context.Context, pod *store.Pod, c *store.Container, live *process, cmd []string, stdio [3]*os.File) (keeper.Ran, error) {
+	sb, err := r.sandboxOf(pod.ID)
+	if err != nil {
+		return keeper.Ran{}, err
+	}
+	join, err := joinCgroup(live.group)
+	if err != nil {
+		return keeper.Ran{}, err
+	}
+	defer join.Close()
+	program, err := container.Enter(container.Entry{
+		OCI: c.OCI, Sandbox: sb, PidFD: live.pidfd, Cgroup: join.Cgroup, Args: cmd, Stdio: stdio,
+		OOMScoreFloor: r.oomFloor,
+	})
+	if err != nil {
+		return keeper.Ran{}, err
+	}
+	ran, err := r.Keeper.Run(ctx, keeper.Run{Program: program, Tether: true})
+	if err != nil {
+		return keeper.Ran{}, explainExec(cmd[0], program.Explain(err))
+	}
+	return ran, nil
+}
+
+// await waits for the command's end; if ctx ends first, it kills the command.
+func await(ctx context.Context, ran keeper.Ran) (int32, error) {
+	select {
+	case e := <-ran.Exited:
+		return exitCode(e.Status), nil
+	case <-ctx.Done():
+		if err := nsutil.PidfdSignalGroup(ran.PidFD, unix.SIGKILL); err != nil {
+			return 0, err
+		}
+		<-ran.Exited
+		return 0, context.Cause(ctx)
+	}
+}
+
+// capture reads one stream of a command into memory.
+type capture struct {
+	read  *os.File
+	write *os.File
+	data  []byte
+	wg    sync.WaitGroup
+}
+
+func (c *capture) open() (err error) {
+	r, w, err := blockingPipe()
+	if err != nil {
+		return err
+	}
+	c.write = w
+	c.read, err = pollable(r)
+	return err
+}
+
+// pollable makes a file one whose reads can be given deadlines.
+func pollable(f *os.File) (*os.File, error) {
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 3)
+	f.Close()
+	if err != nil {
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		unix.Close(fd)
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	return os.NewFile(uintptr(fd), "pipe"), nil
+}
+
+// started is called when the command has its own copy of the write end.
+func (c *capture) started() {
+	c.write.Close()
+	c.wg.Go(func() { // ends with the stream, or by finish
+		buf := make([]byte, 32<<10)
+		for {
+			n, err := c.read.Read(buf)
+			c.data = append(c.data, buf[:min(n, maxExecOutput-len(c.data))]...)
+			if err != nil {
+				return // the end, or finish's deadline
+			}
+		}
+	})
+}
+
+// finish waits for the stream's end, for a while.
+func (c *capture) finish() {
+	c.read.SetReadDeadline(time.Now().Add(execDrain))
+	c.wg.Wait()
+}
+
+func (c *capture) bytes() []byte { return c.data }
+
+func (c *capture) close() {
+	for _, f := range []*os.File{c.read, c.write} {
+		if f != nil {
+			f.Close()
+		}
+	}
+	c.wg.Wait()
+}

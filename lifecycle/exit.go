@@ -1,0 +1,102 @@
+package lifecycle
+
+import (
+	"context"
+	"log/slog"
+	"syscall"
+
+	"github.com/containerd/errdefs"
+
+	"tare/keeper"
+	"tare/spec"
+	"tare/store"
+)
+
+// Words for how a container ended; "OOMKilled" and "Completed" are what the kubelet knows.
+const (
+	reasonCompleted = "Completed"
+	reasonError     = "Error"
+	reasonOOM       = "OOMKilled"
+	reasonUnknown   = "Unknown"
+)
+
+// exitUnknown is the exit code of a process nobody saw ending.
+const exitUnknown = 255
+
+// Exited takes the end of a container's process from the keeper. It returns at once; the exit is
+// on record when the container's start is, and soon after.
+func (r *Runtime) Exited(e keeper.Exit) {
+	live := r.processOf(spec.ContainerID(e.Key))
+	if live == nil {
+		return // an exec's, or a container's that is gone: nobody waits for it
+	}
+	r.wg.Add(1)
+	go func() { // ends when the exit is on record
+		defer r.wg.Done()
+		<-live.started
+		if err := r.recordExit(context.Background(), live, e); err != nil {
+			r.Log.Error("record exit", slog.String("container", e.Key), slog.Any("err", err))
+		}
+	}()
+}
+
+// recordExit writes the exit into the record and ends what the container may have left running.
+func (r *Runtime) recordExit(ctx context.Context, live *process, e keeper.Exit) error {
+	pod, c, err := r.Store.Container(live.id)
+	if err != nil {
+		return err
+	}
+	oom, err := oomKilled(live)
+	if err != nil {
+		r.Log.Warn("read oom events", slog.String("container", string(live.id)), slog.Any("err", err))
+	}
+	_, err = r.Store.Update(pod.ID, changeContainer(live.id, func(c *store.Container) (err error) {
+		c.Pid, c.FinishedAt = 0, e.Time
+		c.ExitCode, c.Reason = verdict(e, oom)
+		c.State, err = c.State.Next(store.ContainerExit)
+		return err
+	}))
+	close(live.exited)
+	if err != nil {
+		return err
+	}
+	return all(
+		func() error { return r.removeCgroup(ctx, c) },
+		func() error { return r.Keeper.Forget(ctx, string(live.id)) },
+	)
+}
+
+// oomKilled says whether the kernel killed a process of the container for want of memory. Read
+// before the cgroup goes.
+func oomKilled(live *process) (bool, error) {
+	if live.group == nil {
+		return false, nil
+	}
+	n, err := live.group.OOM()
+	if errdefs.IsNotFound(err) {
+		return false, nil
+	}
+	return n > 0, err
+}
+
+// verdict is the exit code, as shells count it, and the reason.
+func verdict(e keeper.Exit, oom bool) (code int32, reason string) {
+	switch {
+	case !e.Known:
+		return exitUnknown, reasonUnknown
+	case oom:
+		return exitCode(e.Status), reasonOOM
+	}
+	code = exitCode(e.Status)
+	if code == 0 {
+		return 0, reasonCompleted
+	}
+	return code, reasonError
+}
+
+func exitCode(ws syscall.WaitStatus) int32 {
+	if ws.Signaled() {
+		return 128 + int32(ws.Signal())
+	}
+	return int32(ws.ExitStatus())
+}

@@ -1,0 +1,113 @@
+package lifecycle
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tare/cgroup"
+	"tare/nsutil"
+	"tare/spec"
+)
+
+// process is what the daemon holds of a container that was created: its root until the start, its
+// processes from then on.
+type process struct {
+	id     spec.ContainerID
+	rootfs *os.File // assembled at create, until it is started; nil after a restart of the daemon
+	pidfd  *os.File // of the first process; set before started closes
+	group  *cgroup.Group
+
+	started chan struct{} // closed when start has committed, or given up
+	exited  chan struct{} // closed when the exit is on record
+}
+
+func newProcess(id spec.ContainerID) *process {
+	return &process{id: id, started: make(chan struct{}), exited: make(chan struct{})}
+}
+
+// running says whether the process was started and its exit is not on record.
+func (p *process) running() bool {
+	select {
+	case <-p.exited:
+		return false
+	default:
+	}
+	select {
+	case <-p.started:
+		return p.pidfd != nil
+	default:
+		return false
+	}
+}
+
+// signal sends a signal to the container's first process.
+func (p *process) signal(sig unix.Signal) error { return nsutil.PidfdSignal(p.pidfd, sig) }
+
+// kill ends all processes of the container. The first one's end takes the others of its PID
+// namespace with it; the cgroup finds those of a shared one.
+func (p *process) kill(ctx context.Context) error {
+	if !p.running() {
+		return nil
+	}
+	if err := p.signal(unix.SIGKILL); err != nil {
+		return err
+	}
+	if p.group == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, killTimeout)
+	defer cancel()
+	return p.group.Kill(ctx)
+}
+
+// wait waits until the exit is on record. A process that never ran has none to wait for.
+func (p *process) wait(ctx context.Context, limit time.Duration) error {
+	if !p.running() {
+		return nil
+	}
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-p.exited:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return fmt.Errorf("container %s: %w", p.id.Short(), errStillRunning)
+	}
+}
+
+func (p *process) close() {
+	for _, f := range []*os.File{p.rootfs, p.pidfd} {
+		if f != nil {
+			f.Close()
+		}
+	}
+}
+
+// processOf returns the live side of a container, or nil.
+func (r *Runtime) processOf(id spec.ContainerID) *process {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.live[id]
+}
+
+func (r *Runtime) keepProcess(p *process) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.live[p.id] = p
+}
+
+func (r *Runtime) dropProcess(id spec.ContainerID) {
+	r.mu.Lock()
+	p := r.live[id]
+	delete(r.live, id)
+	r.mu.Unlock()
+	if p != nil {
+		p.close()
+	}
+}

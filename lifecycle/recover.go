@@ -1,0 +1,178 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"tare/keeper"
+	"tare/sandbox"
+	"tare/spec"
+	"tare/store"
+)
+
+// Recover brings records, keeper and kernel together after a start of the daemon: every pod and
+// container on record is adopted or brought to its end, and what no record names is removed. One
+// that cannot be, is logged and tried again at the next start; the others come first.
+func (r *Runtime) Recover(ctx context.Context, broken []store.Broken) error {
+	held, err := r.Keeper.List(ctx)
+	if err != nil {
+		return fmt.Errorf("recover: %w", err)
+	}
+	processes := map[spec.ContainerID]keeper.Process{}
+	for _, h := range held {
+		processes[spec.ContainerID(h.Key)] = h
+	}
+	for _, b := range broken {
+		r.Log.Warn("record cannot be read, removing what it stood for", slog.String("pod", string(b.ID)), slog.Any("err", b.Err))
+		r.report(b.ID, r.dismantle(ctx, b.ID))
+	}
+	for _, p := range r.Store.Pods() {
+		r.report(p.ID, r.recoverPod(ctx, p, processes))
+	}
+	r.report("", r.sweep(ctx, processes))
+	return nil
+}
+
+func (r *Runtime) report(id spec.PodID, err error) {
+	if err != nil {
+		r.Log.Error("recover", slog.String("pod", string(id)), slog.Any("err", err))
+	}
+}
+
+// recoverPod does with each state what its comment in package store says.
+func (r *Runtime) recoverPod(ctx context.Context, p *store.Pod, held map[spec.ContainerID]keeper.Process) error {
+	defer r.locks.lock(p.ID)()
+	var errs []error
+	for _, c := range p.Containers {
+		errs = append(errs, r.recoverContainer(ctx, c, held[c.ID]))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	switch p.State {
+	case store.PodCreating, store.PodRemoving:
+		return r.dismantle(ctx, p.ID)
+	case store.PodNotReady:
+		return r.stopPod(ctx, p.ID)
+	}
+	plan := sandbox.New(p.ID, &p.Spec, r.layout)
+	sb, err := plan.Adopt(ctx, r.Keeper)
+	if err != nil {
+		r.Log.Warn("sandbox is lost", slog.String("pod", string(p.ID)), slog.Any("err", err))
+		return r.stopPod(ctx, p.ID)
+	}
+	r.keepSandbox(sb)
+	return nil
+}
+
+func (r *Runtime) recoverContainer(ctx context.Context, c *store.Container, held keeper.Process) error {
+	if _, err := r.Images.Acquire(ctx, c.Image); err != nil {
+		r.Log.Warn("layers of a container's image are lost", slog.String("container", string(c.ID)), slog.Any("err", err))
+	}
+	live := newProcess(c.ID)
+	r.keepProcess(live)
+	switch c.State {
+	case store.ContainerExited:
+		close(live.started)
+		close(live.exited)
+		return all(
+			func() error { return r.removeCgroup(ctx, c) },
+			func() error { return r.Keeper.Forget(ctx, string(c.ID)) },
+		)
+	case store.ContainerStarting, store.ContainerRunning:
+		defer close(live.started)
+		return r.recoverProcess(ctx, c, live, held)
+	case store.ContainerRemoving:
+		return r.finishRemoval(ctx, c)
+	}
+	return nil
+}
+
+// recoverProcess finds a started container's process with the keeper, or its exit there, or
+// records that both are lost.
+func (r *Runtime) recoverProcess(ctx context.Context, c *store.Container, live *process, held keeper.Process) error {
+	var err error
+	if live.group, err = r.loadCgroup(c); err != nil {
+		return err
+	}
+	if held.Key == "" || held.Exit != nil {
+		end := keeper.Exit{Key: string(c.ID), Time: time.Now()}
+		if held.Exit != nil {
+			end = *held.Exit
+		}
+		return r.recordExit(ctx, live, end)
+	}
+	if live.pidfd, err = r.Keeper.Fetch(ctx, string(c.ID)); err != nil {
+		return err
+	}
+	if c.State == store.ContainerRunning {
+		return nil
+	}
+	_, err = r.Store.Update(c.Pod, changeContainer(c.ID, func(c *store.Container) (err error) {
+		c.Pid, c.StartedAt, c.Namespaces = held.Pid, time.Now(), namespacesOf(held.Pid)
+		c.State, err = c.State.Next(store.ContainerStarted)
+		return err
+	}))
+	return err
+}
+
+func (r *Runtime) finishRemoval(ctx context.Context, c *store.Container) error {
+	if err := r.removeContainer(ctx, c); err != nil {
+		return err
+	}
+	_, err := r.Store.Update(c.Pod, func(p *store.Pod) error {
+		delete(p.Containers, c.ID)
+		return nil
+	})
+	return err
+}
+
+// sweep removes what no record names: directories, processes, attachments to the network.
+func (r *Runtime) sweep(ctx context.Context, held map[spec.ContainerID]keeper.Process) error {
+	pods, containers := map[string]bool{}, map[string]bool{}
+	var live []spec.PodID
+	for _, p := range r.Store.Pods() {
+		pods[string(p.ID)] = true
+		live = append(live, p.ID)
+		for id := range p.Containers {
+			containers[string(id)] = true
+		}
+	}
+	var errs []error
+	for id := range held {
+		if !containers[string(id)] {
+			errs = append(errs, r.endStray(ctx, string(id)))
+		}
+	}
+	errs = append(errs,
+		sweepDir(r.layout.Dir, pods, func(name string) error {
+			id := spec.PodID(name)
+			return errors.Join(sandbox.Release(ctx, id, r.layout, r.Keeper), sandbox.Remove(id, r.layout))
+		}),
+		sweepDir(r.containers, containers, func(name string) error {
+			return os.RemoveAll(filepath.Join(r.containers, name))
+		}),
+		r.Network.GC(ctx, live),
+	)
+	return errors.Join(errs...)
+}
+
+// sweepDir calls remove for every entry that is not known.
+func sweepDir(dir string, known map[string]bool, remove func(name string) error) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("sweep: %w", err)
+	}
+	var errs []error
+	for _, e := range entries {
+		if !known[e.Name()] {
+			errs = append(errs, remove(e.Name()))
+		}
+	}
+	return errors.Join(errs...)
+}

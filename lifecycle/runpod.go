@@ -1,0 +1,101 @@
+package lifecycle
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"tare/cni"
+	"tare/sandbox"
+	"tare/spec"
+	"tare/store"
+)
+
+// DefaultHandler is the name of the native runtime handler; the empty name means it too.
+const DefaultHandler = "tare"
+
+// RunPod makes a pod sandbox and returns its id. A repeated call with the same UID and attempt
+// joins the one under way, or returns what it made.
+func (r *Runtime) RunPod(ctx context.Context, pod *spec.Pod) (spec.PodID, error) {
+	key := fmt.Sprintf("%s/%d", pod.UID, pod.Attempt)
+	return r.pods.do(ctx, key, func(ctx context.Context) (spec.PodID, error) { return r.runPod(ctx, pod) })
+}
+
+func (r *Runtime) runPod(ctx context.Context, pod *spec.Pod) (spec.PodID, error) {
+	if pod.Handler != "" && pod.Handler != DefaultHandler {
+		return "", fmt.Errorf("runtime_handler %q is not configured: %w", pod.Handler, errdefs.ErrInvalidArgument)
+	}
+	if made, err := r.Store.PodByKey(pod.Key()); err == nil {
+		if made.State == store.PodReady {
+			return made.ID, nil
+		}
+		return "", fmt.Errorf("pod sandbox %s with uid %q, attempt %d, is %s: remove it or raise the attempt: %w",
+			made.ID.Short(), pod.UID, pod.Attempt, made.State, errdefs.ErrAlreadyExists)
+	}
+	id := spec.NewPodID()
+	if _, err := r.Cgroups.Path(pod.CgroupParent, spec.ContainerID(id)); err != nil {
+		return "", err
+	}
+	defer r.locks.lock(id)()
+	plan := sandbox.New(id, pod, r.layout)
+	intent := &store.Pod{
+		ID: id, Spec: *pod, State: store.PodCreating, CreatedAt: time.Now(),
+		Handler: DefaultHandler, NetNS: plan.NetNS, CgroupPath: pod.CgroupParent,
+	}
+	if err := r.Store.Create(intent); err != nil {
+		return "", err
+	}
+	if err := r.bringUp(ctx, intent, plan); err != nil {
+		return "", r.undo(ctx, err, func(ctx context.Context) error { return r.dismantle(ctx, id) })
+	}
+	return id, nil
+}
+
+// bringUp executes the plan and records the outcome.
+func (r *Runtime) bringUp(ctx context.Context, intent *store.Pod, plan sandbox.Plan) error {
+	sb, err := plan.Up(ctx, r.Keeper)
+	if err != nil {
+		return err
+	}
+	r.keepSandbox(sb)
+	ips, err := r.connect(ctx, intent)
+	if err != nil {
+		return err
+	}
+	inodes, err := sb.Inodes()
+	if err != nil {
+		return err
+	}
+	_, err = r.Store.Update(intent.ID, func(p *store.Pod) error {
+		p.IPs, p.Namespaces = ips, inodes
+		p.State, err = p.State.Next(store.PodStarted)
+		return err
+	})
+	return err
+}
+
+// connect puts the pod on the network and tells its containers their addresses.
+func (r *Runtime) connect(ctx context.Context, p *store.Pod) ([]netip.Addr, error) {
+	if p.NetNS == "" {
+		return nil, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, networkAddTimeout)
+	defer cancel()
+	res, err := r.Network.Add(ctx, cni.Pod{
+		ID: p.ID, Name: p.Spec.Name, UID: p.Spec.UID, Namespace: p.Spec.Namespace, NetNS: p.NetNS,
+		PortMappings: p.Spec.PortMappings, CgroupPath: p.CgroupPath, Annotations: p.Spec.Annotations,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("set up network of pod: %w", err)
+	}
+	return res.IPs, sandbox.WriteHosts(r.layout.PodDir(p.ID), &p.Spec, res.IPs)
+}
+
+func (r *Runtime) keepSandbox(sb *sandbox.Sandbox) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.pod[sb.ID] = sb
+}

@@ -1,0 +1,114 @@
+package lifecycle
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"tare/cgroup"
+	"tare/cni"
+	"tare/keeper"
+	"tare/sandbox"
+	"tare/spec"
+	"tare/store"
+)
+
+// How long the steps of an operation that depend on others may take.
+const (
+	networkAddTimeout = 90 * time.Second // below the kubelet's four minutes for RunPodSandbox
+	networkDelTimeout = 60 * time.Second
+	undoTimeout       = 90 * time.Second
+	killTimeout       = 30 * time.Second // until the kernel has ended what was killed
+)
+
+// Options say where the runtime keeps things.
+type Options struct {
+	Root  string // durable: writable layers
+	State string // this boot's: sandboxes
+	NetNS string // where network namespaces are bound
+}
+
+// Images is what the runtime needs of the image store.
+type Images interface {
+	Get(ref string) (spec.Image, error)
+	Acquire(ctx context.Context, id spec.ImageID) ([]string, error)
+	Release(id spec.ImageID)
+}
+
+// Network is what the runtime needs of the pod network.
+type Network interface {
+	Add(ctx context.Context, p cni.Pod) (cni.Result, error)
+	Del(ctx context.Context, id spec.PodID) error
+	GC(ctx context.Context, live []spec.PodID) error
+}
+
+// Deps are the parts the runtime works with. All are required.
+type Deps struct {
+	Store   *store.Store
+	Keeper  *keeper.Client
+	Images  Images
+	Network Network
+	Cgroups *cgroup.Tree
+	Log     *slog.Logger
+}
+
+// Runtime runs pods and containers. Make it with New; Recover comes before the first operation.
+type Runtime struct {
+	Deps
+	layout     sandbox.Layout
+	containers string // directory of the writable layers
+	attach     string // empty directory, where programs attach a root on the way
+	oomFloor   int    // the lowest oom_score_adj this process may give
+
+	locks  locks
+	pods   flights[spec.PodID]
+	ctrs   flights[spec.ContainerID]
+	orders flights[struct{}] // start, stop, remove
+
+	mu   sync.Mutex // guards the tables of live things
+	pod  map[spec.PodID]*sandbox.Sandbox
+	live map[spec.ContainerID]*process
+	wg   sync.WaitGroup // exits being recorded
+}
+
+// New makes a runtime; it does nothing yet.
+func New(o Options, d Deps) (*Runtime, error) {
+	r := &Runtime{
+		Deps:       d,
+		layout:     sandbox.Layout{Dir: filepath.Join(o.State, "sandboxes"), NetNS: o.NetNS},
+		containers: filepath.Join(o.Root, "containers"),
+		attach:     filepath.Join(o.State, "rootfs"),
+		pod:        map[spec.PodID]*sandbox.Sandbox{},
+		live:       map[spec.ContainerID]*process{},
+	}
+	for _, dir := range []string{r.layout.Dir, r.containers, r.attach} {
+		if err := makePrivate(dir); err != nil {
+			return nil, err
+		}
+	}
+	floor, err := oomScoreFloor()
+	r.oomFloor = floor
+	return r, err
+}
+
+// Close waits until the exits that were reported are recorded. Containers run on.
+func (r *Runtime) Close() { r.wg.Wait() }
+
+// sandboxOf returns the live sandbox of a pod.
+func (r *Runtime) sandboxOf(id spec.PodID) (*sandbox.Sandbox, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if sb := r.pod[id]; sb != nil {
+		return sb, nil
+	}
+	return nil, fmt.Errorf("pod %s has no namespaces: %w", id.Short(), errNotReady)
+}
+
+// order runs one of the operations without a result, joined by repeated calls.
+func (r *Runtime) order(ctx context.Context, key string, f func(context.Context) error) error {
+	_, err := r.orders.do(ctx, key, func(ctx context.Context) (struct{}, error) { return struct{}{}, f(ctx) })
+	return err
+}

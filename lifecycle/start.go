@@ -1,0 +1,223 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+
+	"tare/cgroup"
+	"tare/container"
+	"tare/keeper"
+	"tare/nsutil"
+	"tare/sandbox"
+	"tare/spec"
+	"tare/store"
+)
+
+// How a container that could not be started is reported; the numbers and words are what
+// clients of other runtimes know.
+const (
+	reasonStartError = "StartError"
+	exitStartError   = 128
+)
+
+// StartContainer executes a created container's command. A container whose start failed counts
+// as exited, with the reason StartError.
+func (r *Runtime) StartContainer(ctx context.Context, id spec.ContainerID) error {
+	p, _, err := r.Store.Container(id)
+	if err != nil {
+		return err
+	}
+	return r.order(ctx, "start container "+string(id), func(ctx context.Context) error {
+		defer r.locks.lock(p.ID)()
+		return r.startContainer(ctx, p.ID, id)
+	})
+}
+
+func (r *Runtime) startContainer(ctx context.Context, pod spec.PodID, id spec.ContainerID) error {
+	p, err := r.Store.Update(pod, func(p *store.Pod) error {
+		if p.State != store.PodReady {
+			return fmt.Errorf("pod %s is %s: %w", pod.Short(), p.State, errNotReady)
+		}
+		return changeContainer(id, func(c *store.Container) (err error) {
+			c.State, err = c.State.Next(store.ContainerStart)
+			return err
+		})(p)
+	})
+	if err != nil {
+		return err
+	}
+	live := r.processOf(id)
+	if live == nil {
+		live = newProcess(id)
+		r.keepProcess(live)
+	}
+	defer close(live.started)
+	started, err := r.launch(ctx, p, p.Containers[id], live)
+	if err != nil {
+		return r.startFailed(ctx, p, id, err)
+	}
+	live.pidfd = started.pidfd
+	_, err = r.Store.Update(pod, changeContainer(id, func(c *store.Container) (err error) {
+		c.Pid, c.StartedAt, c.Namespaces = started.pid, time.Now(), namespacesOf(started.pid)
+		c.State, err = c.State.Next(store.ContainerStarted)
+		return err
+	}))
+	return err
+}
+
+// startFailed records that the container never ran, and removes what the attempt made.
+func (r *Runtime) startFailed(ctx context.Context, p *store.Pod, id spec.ContainerID, cause error) error {
+	return r.undo(ctx, cause, func(ctx context.Context) error {
+		err := r.removeCgroup(ctx, p.Containers[id])
+		_, uerr := r.Store.Update(p.ID, changeContainer(id, func(c *store.Container) (err error) {
+			c.FinishedAt = time.Now()
+			c.ExitCode, c.Reason, c.Message = exitStartError, reasonStartError, cause.Error()
+			c.State, err = c.State.Next(store.ContainerExit)
+			return err
+		}))
+		return errors.Join(err, uerr)
+	})
+}
+
+// started is the outcome of a launch.
+type started struct {
+	pid   int
+	pidfd *os.File
+}
+
+// launch turns the record into a running process: host side, program, run.
+func (r *Runtime) launch(ctx context.Context, p *store.Pod, c *store.Container, live *process) (started, error) {
+	sb, err := r.sandboxOf(p.ID)
+	if err != nil {
+		return started{}, err
+	}
+	prepared, err := container.Prepare(c.OCI, sb)
+	if err != nil {
+		return started{}, err
+	}
+	defer prepared.Close()
+	if prepared.Rootfs, err = r.takeRootfs(ctx, p, c, live, sb); err != nil {
+		return started{}, err
+	}
+	live.group, err = r.Cgroups.Create(ctx, cgroup.Path(c.CgroupPath), c.OCI.Linux.Resources)
+	if err != nil {
+		return started{}, err
+	}
+	join, err := joinCgroup(live.group)
+	if err != nil {
+		return started{}, err
+	}
+	defer join.Close()
+	io, err := openStdio(c)
+	if err != nil {
+		return started{}, err
+	}
+	defer io.Close()
+	s := container.Start{
+		OCI: c.OCI, Sandbox: sb, Prepared: prepared, Attach: r.attach,
+		Cgroup: join, Stdio: io.child, OOMScoreFloor: r.oomFloor,
+	}
+	if err := r.sharePIDs(c, &s); err != nil {
+		return started{}, err
+	}
+	program, err := container.Compile(s)
+	if err != nil {
+		return started{}, err
+	}
+	return r.execute(ctx, c, program, io)
+}
+
+// takeRootfs is the root assembled at create, or after a restart of the daemon a new one.
+func (r *Runtime) takeRootfs(ctx context.Context, p *store.Pod, c *store.Container, live *process, sb *sandbox.Sandbox) (*os.File, error) {
+	if f := live.rootfs; f != nil {
+		live.rootfs = nil
+		return f, nil
+	}
+	lowers, err := r.Images.Acquire(ctx, c.Image)
+	if err != nil {
+		return nil, fmt.Errorf("layers of image %q: %w", c.ImageName, err)
+	}
+	r.Images.Release(c.Image) // recovery holds them for the container's life
+	return r.layer(p, c.ID, sb).Mount(lowers)
+}
+
+// sharePIDs finds the process whose PID namespace the container is to share.
+func (r *Runtime) sharePIDs(c *store.Container, s *container.Start) error {
+	ns := c.Spec.Security.Namespaces
+	switch ns.PID {
+	case spec.ModeTarget:
+		target := r.processOf(ns.Target)
+		if target == nil || !target.running() {
+			return fmt.Errorf("namespace_options.target_id: container %q does not run: %w", ns.Target, errdefs.ErrFailedPrecondition)
+		}
+		s.PIDNS = target.pidfd
+	case spec.ModePod:
+		return fmt.Errorf("namespace_options.pid: mode POD is not supported yet: %w", errdefs.ErrNotImplemented)
+	}
+	return nil
+}
+
+// explainExec gives a command that cannot be executed the words people know.
+func explainExec(command string, err error) error {
+	oe, ok := errors.AsType[*nsutil.OpError](err)
+	if !ok || oe.Name != "execve" {
+		return err
+	}
+	switch oe.Errno {
+	case unix.ENOENT:
+		return fmt.Errorf("exec %q: executable file not found in the container: %w: %w", command, err, errdefs.ErrInvalidArgument)
+	case unix.EACCES:
+		return fmt.Errorf("exec %q: not executable: %w: %w", command, err, errdefs.ErrInvalidArgument)
+	}
+	return err
+}
+
+// execute runs the program in the keeper's custody.
+func (r *Runtime) execute(ctx context.Context, c *store.Container, program *nsutil.Program, io *stdio) (started, error) {
+	ran, err := r.Keeper.Run(ctx, keeper.Run{Key: string(c.ID), Program: program, Output: io.ours})
+	if err != nil {
+		return started{}, explainExec(c.OCI.Process.Args[0], program.Explain(err))
+	}
+	return started{ran.Pid, ran.PidFD}, nil
+}
+
+// joinCgroup opens what a child needs to enter the group.
+func joinCgroup(g *cgroup.Group) (cgroupFiles, error) {
+	procs, err := g.Join()
+	if err != nil {
+		return cgroupFiles{}, err
+	}
+	files := cgroupFiles{container.Cgroup{Procs: procs}}
+	if files.Dir, err = g.Dir(); err != nil {
+		files.Close()
+		return cgroupFiles{}, err
+	}
+	return files, nil
+}
+
+// loadCgroup returns the container's cgroup, nil if there is none.
+func (r *Runtime) loadCgroup(c *store.Container) (*cgroup.Group, error) {
+	g, err := r.Cgroups.Load(cgroup.Path(c.CgroupPath))
+	if errdefs.IsNotFound(err) {
+		return nil, nil
+	}
+	return g, err
+}
+
+// namespacesOf are the inodes of a process's own namespaces. A process that has ended already has none.
+func namespacesOf(pid int) map[string]uint64 {
+	out := map[string]uint64{}
+	for _, kind := range []string{"pid", "mnt", "cgroup"} {
+		var st unix.Stat_t
+		if unix.Stat(fmt.Sprintf("/proc/%d/ns/%s", pid, kind), &st) == nil {
+			out[kind] = st.Ino
+		}
+	}
+	return out
+}

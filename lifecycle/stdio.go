@@ -1,0 +1,103 @@
+package lifecycle
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"tare/container"
+	"tare/keeper"
+	"tare/store"
+)
+
+// stdio is what a container reads and writes: the child's ends, which go away with the launch,
+// and ours, which the keeper gets duplicates of.
+type stdio struct {
+	child [3]*os.File // nil for a terminal
+	ours  keeper.Output
+	files []*os.File // all of them, to close
+}
+
+// Close closes the daemon's copies.
+func (s *stdio) Close() {
+	for _, f := range s.files {
+		f.Close()
+	}
+}
+
+// openStdio makes the pipes and opens the log of a container.
+func openStdio(c *store.Container) (_ *stdio, err error) {
+	s := &stdio{}
+	defer func() {
+		if err != nil {
+			s.Close()
+		}
+	}()
+	if c.LogPath != "" {
+		if s.ours.Log, err = openLog(c.LogPath); err != nil {
+			return nil, err
+		}
+		s.files = append(s.files, s.ours.Log)
+	}
+	if c.OCI.Process.Terminal {
+		s.ours.Console = true
+		return s, nil
+	}
+	if s.child[0], err = os.OpenFile(os.DevNull, os.O_RDONLY, 0); err != nil {
+		return nil, err
+	}
+	s.files = append(s.files, s.child[0])
+	if s.ours.Stdout, s.child[1], err = s.pipe(); err != nil {
+		return nil, err
+	}
+	s.ours.Stderr, s.child[2], err = s.pipe()
+	return s, err
+}
+
+// pipe makes a pipe whose write end blocks, as programs expect of their stdout; os.Pipe would
+// make both ends non-blocking.
+func (s *stdio) pipe() (r, w *os.File, err error) {
+	r, w, err = blockingPipe()
+	if err == nil {
+		s.files = append(s.files, r, w)
+	}
+	return r, w, err
+}
+
+func blockingPipe() (r, w *os.File, err error) {
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+		return nil, nil, os.NewSyscallError("pipe2", err)
+	}
+	return os.NewFile(uintptr(p[0]), "pipe"), os.NewFile(uintptr(p[1]), "pipe"), nil
+}
+
+// openLog opens a container's log for appending. Only root reads logs directly; kubelet serves
+// them to others.
+func openLog(path string) (*os.File, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("log_path: %w", err)
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640)
+	if err != nil {
+		return nil, fmt.Errorf("log_path: %w", err)
+	}
+	return f, nil
+}
+
+// cgroupFiles is how a child joins a group, with the files to close after the launch.
+type cgroupFiles struct {
+	container.Cgroup
+}
+
+// Close closes the files.
+func (c cgroupFiles) Close() {
+	for _, f := range c.Procs {
+		f.Close()
+	}
+	if c.Dir != nil {
+		c.Dir.Close()
+	}
+}

@@ -1,0 +1,82 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+
+	"github.com/containerd/errdefs"
+
+	"tare/sandbox"
+	"tare/spec"
+	"tare/store"
+)
+
+// StopPod ends the pod's containers at once, takes the pod off the network and gives up its
+// namespaces. It may be repeated; a pod that is not there is stopped.
+func (r *Runtime) StopPod(ctx context.Context, id spec.PodID) error {
+	return r.order(ctx, "stop pod "+string(id), func(ctx context.Context) error {
+		defer r.locks.lock(id)()
+		return r.stopPod(ctx, id)
+	})
+}
+
+// stopPod is StopPod with the pod's lock held.
+func (r *Runtime) stopPod(ctx context.Context, id spec.PodID) error {
+	p, err := r.Store.Pod(id)
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := r.killContainers(ctx, p); err != nil {
+		return err
+	}
+	if err := r.release(ctx, id); err != nil {
+		return err
+	}
+	_, err = r.Store.Update(id, func(p *store.Pod) error {
+		p.State, err = p.State.Next(store.PodStop)
+		return err
+	})
+	return err
+}
+
+// killContainers ends every process of the pod's containers and waits until their exits are on
+// record. All are killed before the first is waited for.
+func (r *Runtime) killContainers(ctx context.Context, p *store.Pod) error {
+	var errs []error
+	var killed []*process
+	for id := range p.Containers {
+		if live := r.processOf(id); live != nil {
+			errs = append(errs, live.kill(ctx))
+			killed = append(killed, live)
+		}
+	}
+	for _, live := range killed {
+		errs = append(errs, live.wait(ctx, killTimeout))
+	}
+	return errors.Join(errs...)
+}
+
+// release gives up what a pod holds of the kernel and the network. Every step is tried; all are
+// idempotent.
+func (r *Runtime) release(ctx context.Context, id spec.PodID) error {
+	ctx, cancel := context.WithTimeout(ctx, networkDelTimeout)
+	defer cancel()
+	return all(
+		func() error { return r.Network.Del(ctx, id) },
+		func() error { return sandbox.Release(ctx, id, r.layout, r.Keeper) },
+		func() error { r.dropSandbox(id); return nil },
+	)
+}
+
+func (r *Runtime) dropSandbox(id spec.PodID) {
+	r.mu.Lock()
+	sb := r.pod[id]
+	delete(r.pod, id)
+	r.mu.Unlock()
+	if sb != nil {
+		sb.Close()
+	}
+}

@@ -1,0 +1,27 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// undo runs step, which takes back what a failed operation had done, on its own deadline, and
+// returns the operation's error with that of the step behind it.
+func (r *Runtime) undo(ctx context.Context, cause error, step func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	if err := step(ctx); err != nil {
+		return fmt.Errorf("%w (and undoing it: %v)", cause, err)
+	}
+	return cause
+}
+
+// all runs every step, whatever the others return, and joins their errors.
+func all(steps ...func() error) error {
+	var errs []error
+	for _, s := range steps {
+		errs = append(errs, s())
+	}
+	return errors.Join(errs...)
+}

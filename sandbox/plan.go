@@ -1,0 +1,170 @@
+package sandbox
+
+import (
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"tare/nsutil"
+	"tare/spec"
+)
+
+// Layout says where sandboxes live on the host.
+type Layout struct {
+	Dir   string // one directory per pod, for this boot: DIR/<pod id>
+	NetNS string // where network namespaces are bound: /var/run/netns
+}
+
+// PodDir is where a pod's files are.
+func (l Layout) PodDir(id spec.PodID) string { return filepath.Join(l.Dir, string(id)) }
+
+// NetNSPath is where a pod's network namespace is bound. Its name is unique on the host, whoever
+// else binds there.
+func (l Layout) NetNSPath(id spec.PodID) string {
+	return filepath.Join(l.NetNS, "tare-"+id.Short())
+}
+
+// Plan is what one sandbox will consist of.
+type Plan struct {
+	ID      spec.PodID
+	Dir     string // of the pod's files
+	NetNS   string // path to bind the network namespace at; empty: the host's network
+	Kinds   []Kind // the namespaces that are the pod's own, in the order the program gives them
+	Program *nsutil.Program
+	Shm     bool   // the pod has a /dev/shm of its own
+	ShmUID  uint32 // host id of the /dev/shm's owner
+	ShmGID  uint32
+	Files   []File
+}
+
+// Kind is a kind of namespace, by its name in /proc/PID/ns.
+type Kind string
+
+// The kinds a sandbox can own.
+const (
+	User Kind = "user"
+	Net  Kind = "net"
+	IPC  Kind = "ipc"
+	UTS  Kind = "uts"
+)
+
+var cloneFlag = map[Kind]uint64{
+	User: unix.CLONE_NEWUSER, Net: unix.CLONE_NEWNET, IPC: unix.CLONE_NEWIPC, UTS: unix.CLONE_NEWUTS,
+}
+
+// Flag is the CLONE_NEW… flag of the kind.
+func (k Kind) Flag() uint64 { return cloneFlag[k] }
+
+// New plans the sandbox of a validated pod.
+func New(id spec.PodID, pod *spec.Pod, l Layout) Plan {
+	p := Plan{ID: id, Dir: l.PodDir(id), Kinds: kinds(pod), Files: files(pod)}
+	if pod.Namespaces.Network == spec.ModePod {
+		p.NetNS = l.NetNSPath(id)
+	}
+	if pod.Namespaces.IPC == spec.ModePod {
+		p.Shm = true
+		if u := pod.Namespaces.User; u != nil {
+			p.ShmUID, p.ShmGID = u.UID.Host, u.GID.Host
+		}
+	}
+	p.Program = program(pod, p.Kinds)
+	return p
+}
+
+// kinds lists what namespaces the pod owns. The user namespace comes first: the others belong to
+// it. With the host's network goes the host's UTS namespace, as kubelets expect: the pod then
+// carries the host's name.
+func kinds(pod *spec.Pod) []Kind {
+	var out []Kind
+	if pod.Namespaces.User != nil {
+		out = append(out, User)
+	}
+	if pod.Namespaces.Network == spec.ModePod {
+		out = append(out, Net, UTS)
+	}
+	if pod.Namespaces.IPC == spec.ModePod {
+		out = append(out, IPC)
+	}
+	return out
+}
+
+// program makes the pod's namespaces, sets them up from inside, and gives them back as
+// descriptors. Nil: the pod shares everything with the host.
+func program(pod *spec.Pod, kinds []Kind) *nsutil.Program {
+	if len(kinds) == 0 {
+		return nil
+	}
+	b := nsutil.NewBuilder()
+	var flags uint64
+	for _, k := range kinds {
+		flags |= k.Flag()
+	}
+	if u := pod.Namespaces.User; u != nil {
+		b.Unshare(unix.CLONE_NEWUSER)
+		b.AwaitMaps(nsutil.IDMaps{UID: mapLine(u.UID), GID: mapLine(u.GID)})
+		b.SetIDs(0, 0, nil)
+		b.Unshare(flags &^ unix.CLONE_NEWUSER)
+	} else {
+		b.CloneFlags(flags)
+	}
+	if slices.Contains(kinds, UTS) && pod.Hostname != "" {
+		b.SetHostname(pod.Hostname)
+	}
+	if slices.Contains(kinds, Net) {
+		b.LoopbackUp()
+	}
+	sysctls := sysctls(pod)
+	for _, name := range slices.Sorted(maps.Keys(sysctls)) {
+		b.WriteFile(sysctlPath(name), sysctls[name])
+	}
+	give(b, kinds)
+	b.Exit()
+	return b.Program()
+}
+
+func give(b *nsutil.Builder, kinds []Kind) {
+	slots := make([]nsutil.Slot, len(kinds))
+	for i, k := range kinds {
+		slots[i] = b.Open("/proc/self/ns/"+string(k), unix.O_RDONLY)
+	}
+	b.Give("namespaces", slots...)
+}
+
+func mapLine(m spec.IDMap) string {
+	return fmt.Sprintf("%d %d %d\n", m.Container, m.Host, m.Length)
+}
+
+// sysctls are the pod's own on top of the defaults every pod gets: ports below 1024 and ping
+// without capabilities, harmless in a network namespace of one's own, as containerd has it.
+func sysctls(pod *spec.Pod) map[string]string {
+	out := map[string]string{}
+	if pod.Namespaces.Network == spec.ModePod {
+		out["net.ipv4.ip_unprivileged_port_start"] = "0"
+		out["net.ipv4.ping_group_range"] = "0 2147483647"
+		if u := pod.Namespaces.User; u != nil {
+			// Only groups the user namespace maps can be named, icmp(7).
+			out["net.ipv4.ping_group_range"] = fmt.Sprintf("0 %d", u.GID.Length-1)
+		}
+	}
+	maps.Copy(out, pod.Sysctls)
+	return out
+}
+
+// sysctlPath is where the kernel has a sysctl: dots separate, slashes inside a name stand for
+// dots in it (sysctl(8)).
+func sysctlPath(name string) string {
+	path := strings.Map(func(r rune) rune {
+		switch r {
+		case '.':
+			return '/'
+		case '/':
+			return '.'
+		}
+		return r
+	}, name)
+	return "/proc/sys/" + path
+}

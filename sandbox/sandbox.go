@@ -1,0 +1,217 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"tare/keeper"
+	"tare/nsutil"
+	"tare/spec"
+)
+
+// Sandbox holds the live handles of one pod.
+type Sandbox struct {
+	ID    spec.PodID
+	Dir   string // of the pod's files
+	NetNS string // bound path, or empty with the host's network
+
+	// Namespaces are the pod's own, by kind; a kind that is missing is the host's.
+	Namespaces map[Kind]*os.File
+	// Shm is the pod's detached /dev/shm, or nil: the host's.
+	Shm *os.File
+}
+
+// Custody is what a sandbox needs of the keeper.
+type Custody interface {
+	Run(ctx context.Context, r keeper.Run) (keeper.Ran, error)
+	Put(ctx context.Context, key string, files []*os.File) error
+	Get(ctx context.Context, key string) ([]*os.File, error)
+	Drop(ctx context.Context, key string) error
+}
+
+// custodyKey is the name under which the keeper keeps a pod's descriptors.
+func custodyKey(id spec.PodID) string { return "pod/" + string(id) }
+
+// shmSize is the size of /dev/shm, the 64 MiB every runtime gives.
+const shmSize = "65536k"
+
+// Up makes the planned sandbox and gives the keeper duplicates of its descriptors, so that
+// neither process's death takes it away. On error nothing is left but what Down removes.
+func (p *Plan) Up(ctx context.Context, k Custody) (*Sandbox, error) {
+	s := &Sandbox{ID: p.ID, Dir: p.Dir, NetNS: p.NetNS, Namespaces: map[Kind]*os.File{}}
+	if err := p.write(); err != nil {
+		return nil, err
+	}
+	if err := p.makeNamespaces(ctx, k, s); err != nil {
+		return nil, err
+	}
+	if err := p.makeShm(s); err != nil {
+		s.Close()
+		return nil, err
+	}
+	if err := k.Put(ctx, custodyKey(p.ID), s.files(p.Kinds)); err != nil {
+		s.Close()
+		return nil, fmt.Errorf("give the sandbox into custody: %w", err)
+	}
+	return s, nil
+}
+
+func (p *Plan) makeNamespaces(ctx context.Context, k Custody, s *Sandbox) error {
+	if p.Program == nil {
+		return nil
+	}
+	ran, err := k.Run(ctx, keeper.Run{Program: p.Program})
+	if err != nil {
+		return fmt.Errorf("make namespaces: %w", p.Program.Explain(err))
+	}
+	ran.PidFD.Close()
+	if len(ran.Given) != len(p.Kinds) {
+		closeAll(ran.Given)
+		return fmt.Errorf("make namespaces: got %d of %d descriptors", len(ran.Given), len(p.Kinds))
+	}
+	for i, kind := range p.Kinds {
+		s.Namespaces[kind] = ran.Given[i]
+	}
+	if p.NetNS == "" {
+		return nil
+	}
+	if err := pin(s.Namespaces[Net], p.NetNS); err != nil {
+		s.Close()
+		return err
+	}
+	return nil
+}
+
+// pin binds a namespace to a path, which keeps it reachable by name.
+func pin(ns *os.File, path string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("pin network namespace: %w", err)
+	}
+	f, err := os.OpenFile(path, os.O_RDONLY|os.O_CREATE|os.O_EXCL, 0o444)
+	if err != nil {
+		return fmt.Errorf("pin network namespace: %w", err)
+	}
+	f.Close()
+	if err := nsutil.BindFile(ns, path); err != nil {
+		return fmt.Errorf("pin network namespace: %w", err)
+	}
+	return nil
+}
+
+func (p *Plan) makeShm(s *Sandbox) error {
+	if !p.Shm {
+		return nil
+	}
+	fs, err := nsutil.FSOpen("tmpfs")
+	if err != nil {
+		return fmt.Errorf("make /dev/shm: %w", err)
+	}
+	defer fs.Close()
+	for _, o := range [][2]string{{"size", shmSize}, {"mode", "1777"}, {"uid", fmt.Sprint(p.ShmUID)}, {"gid", fmt.Sprint(p.ShmGID)}, {"source", "shm"}} {
+		if err := fs.SetString(o[0], o[1]); err != nil {
+			return fmt.Errorf("make /dev/shm: %w", err)
+		}
+	}
+	s.Shm, err = fs.Mount(unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC)
+	if err != nil {
+		return fmt.Errorf("make /dev/shm: %w", err)
+	}
+	return nil
+}
+
+// files lists the descriptors in the order in which Adopt finds them again.
+func (s *Sandbox) files(kinds []Kind) []*os.File {
+	var out []*os.File
+	for _, k := range kinds {
+		out = append(out, s.Namespaces[k])
+	}
+	if s.Shm != nil {
+		out = append(out, s.Shm)
+	}
+	return out
+}
+
+// Adopt finds the sandbox that an earlier daemon made and the keeper still holds.
+func (p *Plan) Adopt(ctx context.Context, k Custody) (*Sandbox, error) {
+	s := &Sandbox{ID: p.ID, Dir: p.Dir, NetNS: p.NetNS, Namespaces: map[Kind]*os.File{}}
+	want := len(p.Kinds)
+	if p.Shm {
+		want++
+	}
+	if want == 0 {
+		return s, nil
+	}
+	files, err := k.Get(ctx, custodyKey(p.ID))
+	if err != nil {
+		return nil, fmt.Errorf("adopt sandbox: %w", err)
+	}
+	if len(files) != want {
+		closeAll(files)
+		return nil, fmt.Errorf("adopt sandbox: keeper holds %d of %d descriptors", len(files), want)
+	}
+	for i, kind := range p.Kinds {
+		s.Namespaces[kind] = files[i]
+	}
+	if p.Shm {
+		s.Shm = files[len(p.Kinds)]
+	}
+	return s, nil
+}
+
+// Inodes are the numbers by which the kernel tells namespaces apart (namespaces(7)).
+func (s *Sandbox) Inodes() (map[string]uint64, error) {
+	out := map[string]uint64{}
+	for kind, f := range s.Namespaces {
+		var st unix.Stat_t
+		if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+			return nil, &os.PathError{Op: "stat namespace", Path: string(kind), Err: err}
+		}
+		out[string(kind)] = st.Ino
+	}
+	return out, nil
+}
+
+// Close lets go of the handles; the sandbox itself stays while the keeper holds its own.
+func (s *Sandbox) Close() {
+	for _, f := range s.Namespaces {
+		f.Close()
+	}
+	if s.Shm != nil {
+		s.Shm.Close()
+	}
+}
+
+// Release gives up the namespaces and the path they are bound at. Idempotent; what a process
+// still uses stays in the kernel until that process ends.
+func Release(ctx context.Context, id spec.PodID, l Layout, k Custody) error {
+	return errors.Join(k.Drop(ctx, custodyKey(id)), unpin(l.NetNSPath(id)))
+}
+
+// Remove deletes the pod's files. Idempotent.
+func Remove(id spec.PodID, l Layout) error {
+	if err := os.RemoveAll(l.PodDir(id)); err != nil {
+		return fmt.Errorf("remove sandbox directory: %w", err)
+	}
+	return nil
+}
+
+func unpin(path string) error {
+	if err := nsutil.Unmount(path); err != nil {
+		return err
+	}
+	if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
+		return fmt.Errorf("unpin network namespace: %w", err)
+	}
+	return nil
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
+}
