@@ -86,9 +86,13 @@ func atBeginning(prefix, text string) string {
 	return prefix + text
 }
 
-// pullError marks the failures of a pull that the kubelet wants to know.
-func pullError(err error) error {
-	if errdefs.IsUnavailable(err) && !errors.Is(err, context.DeadlineExceeded) {
+// pullError marks the failures of a pull that the kubelet wants to know: the caller's own deadline,
+// and a registry that could not serve.
+func pullError(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("%w: %w", ctx.Err(), err)
+	}
+	if errdefs.IsUnavailable(err) {
 		return fmt.Errorf("%w: %w", errRegistryUnavailable, err)
 	}
 	return err

@@ -17,7 +17,7 @@ func (s *Server) PullImage(ctx context.Context, r *runtime.PullImageRequest) (*r
 	}
 	image, err := s.deps.Images.Pull(ctx, ref, auth(r.Auth))
 	if err != nil {
-		return nil, pullError(err)
+		return nil, pullError(ctx, err)
 	}
 	return &runtime.PullImageResponse{ImageRef: string(image.ID)}, nil
 }
