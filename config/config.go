@@ -1,0 +1,76 @@
+package config
+
+// DefaultPath is where the configuration is looked for; there may be none.
+const DefaultPath = "/etc/tare/config.toml"
+
+// Config is the whole configuration. The json names are those of the file, as a verbose CRI
+// Status shows them.
+type Config struct {
+	CNI      CNI      `toml:"cni" json:"cni"`
+	Registry Registry `toml:"registry" json:"registry"`
+	Cgroup   Cgroup   `toml:"cgroup" json:"cgroup"`
+	Images   Images   `toml:"images" json:"images"`
+	Log      Log      `toml:"log" json:"log"`
+}
+
+// CNI is about the pod network.
+type CNI struct {
+	// ConfDir holds CNI configurations; the first by name wins. Without any, pods get the
+	// embedded network.
+	ConfDir string `toml:"conf_dir" json:"conf_dir"`
+	// BinDirs hold plugins, the first directory that has one wins.
+	BinDirs []string `toml:"bin_dirs" json:"bin_dirs"`
+	// Bridge is the name of the embedded network's bridge. Daemons side by side need
+	// different ones.
+	Bridge string `toml:"bridge" json:"bridge"`
+	// Subnets are the embedded network's until the kubelet names the pod CIDR, at most one
+	// per address family. Empty: 10.88.0.0/16, and a ULA where the host speaks IPv6.
+	Subnets []string `toml:"subnets" json:"subnets"`
+	// NetNSDir is where pods' network namespaces are bound, for CNI plugins and ip(8).
+	NetNSDir string `toml:"netns_dir" json:"netns_dir"`
+}
+
+// Registry is about where images come from.
+type Registry struct {
+	// ConfigPath is the directory of <host>/hosts.toml files: mirrors, TLS, headers. The
+	// default is containerd's, because that is where the tools that set up nodes and mirrors
+	// write, and a node that changes its runtime keeps them.
+	ConfigPath string `toml:"config_path" json:"config_path"`
+}
+
+// Cgroup is about control groups.
+type Cgroup struct {
+	// Driver says who makes them: "cgroupfs", "systemd", or "auto" for what suits the host. The
+	// kubelet asks and follows.
+	Driver string `toml:"driver" json:"driver"`
+	// Root is the parent of pods whose request names none. Empty: /tare with cgroupfs,
+	// system.slice with systemd.
+	Root string `toml:"root" json:"root"`
+}
+
+// Images is about the image store.
+type Images struct {
+	// Pinned are references whose images the kubelet is told never to collect.
+	Pinned []string `toml:"pinned" json:"pinned"`
+}
+
+// Log is about the daemon's own log, on its standard error.
+type Log struct {
+	// Level is "debug", "info", "warn" or "error".
+	Level string `toml:"level" json:"level"`
+}
+
+// Default returns the configuration of a node without a file.
+func Default() Config {
+	return Config{
+		CNI: CNI{
+			ConfDir:  "/etc/cni/net.d",
+			BinDirs:  []string{"/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"},
+			Bridge:   "tare0",
+			NetNSDir: "/var/run/netns",
+		},
+		Registry: Registry{ConfigPath: "/etc/containerd/certs.d"},
+		Cgroup:   Cgroup{Driver: "auto"},
+		Log:      Log{Level: "info"},
+	}
+}

@@ -1,0 +1,99 @@
+package config
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func TestLoad(t *testing.T) {
+	tests := []struct {
+		name   string
+		text   string
+		change func(*Config) // of the defaults
+		errs   []string      // words the error must hold; none: no error
+	}{
+		{name: "empty file", change: func(*Config) {}},
+		{
+			name: "every key",
+			text: `
+[cni]
+conf_dir = "/a"
+bin_dirs = ["/b", "/c"]
+bridge = "br1"
+subnets = ["10.1.0.0/16", "fd00::/64"]
+netns_dir = "/d"
+[registry]
+config_path = "/e"
+[cgroup]
+driver = "systemd"
+root = "/pods"
+[images]
+pinned = ["registry.k8s.io/pause:3.10"]
+[log]
+level = "debug"
+`,
+			change: func(c *Config) {
+				*c = Config{
+					CNI:      CNI{"/a", []string{"/b", "/c"}, "br1", []string{"10.1.0.0/16", "fd00::/64"}, "/d"},
+					Registry: Registry{"/e"}, Cgroup: Cgroup{"systemd", "/pods"},
+					Images: Images{[]string{"registry.k8s.io/pause:3.10"}}, Log: Log{"debug"},
+				}
+			},
+		},
+		{name: "one key leaves the others", text: "cni.bridge = 'x'\n", change: func(c *Config) { c.CNI.Bridge = "x" }},
+		{name: "unknown key", text: "[cni]\n\nconfdir = '/a'\n", errs: []string{"line 3", "cni.confdir", "unknown key"}},
+		{name: "unknown keys are all named", text: "[a]\nx = 1\n[cgroup]\ny = 2\n", errs: []string{"line 1: a:", "line 4: cgroup.y"}},
+		{name: "wrong type", text: "[cni]\nbin_dirs = 'x'\n", errs: []string{"line 2", "cni.bin_dirs"}},
+		{name: "not TOML", text: "[cni\n", errs: []string{"line 1"}},
+		{name: "key twice", text: "[log]\nlevel='info'\nlevel='info'\n", errs: []string{"line 3"}},
+		{name: "relative directory", text: "cni.bin_dirs = ['/a', 'b']\n", errs: []string{"cni.bin_dirs", `"b"`}},
+		{name: "no bridge", text: "cni.bridge = ''\n", errs: []string{"cni.bridge"}},
+		{name: "long bridge", text: "cni.bridge = '0123456789012345'\n", errs: []string{"cni.bridge"}},
+		{name: "subnet", text: "cni.subnets = ['10.0.0.1']\n", errs: []string{"cni.subnets", "10.0.0.1"}},
+		{name: "driver", text: "cgroup.driver = 'docker'\n", errs: []string{"cgroup.driver", "docker"}},
+		{name: "level", text: "log.level = 'loud'\n", errs: []string{"log.level", "loud"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "config.toml")
+			if err := os.WriteFile(path, []byte(tt.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			got, err := Load(path)
+			if len(tt.errs) == 0 {
+				want := Default()
+				tt.change(&want)
+				if err != nil || !reflect.DeepEqual(got, want) {
+					t.Fatalf("got %+v, %v\nwant %+v", got, err, want)
+				}
+				return
+			}
+			if err == nil {
+				t.Fatalf("no error, got %+v", got)
+			}
+			for _, word := range append(tt.errs, path) {
+				if !strings.Contains(err.Error(), word) {
+					t.Errorf("error %q does not name %q", err, word)
+				}
+			}
+		})
+	}
+}
+
+func TestLoadAbsent(t *testing.T) {
+	if _, err := Load(filepath.Join(t.TempDir(), "none.toml")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a file that was asked for: %v, want fs.ErrNotExist", err)
+	}
+	if _, err := os.Stat(DefaultPath); err == nil {
+		t.Skip("this machine has a " + DefaultPath)
+	}
+	got, err := Load("")
+	if err != nil || !reflect.DeepEqual(got, Default()) {
+		t.Errorf("got %+v, %v, want the defaults", got, err)
+	}
+}
