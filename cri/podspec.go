@@ -109,7 +109,8 @@ func podSecurity(sc *runtime.LinuxSandboxSecurityContext, at field, p *spec.Pod)
 	if _, err := strictGroups(sc.SupplementalGroupsPolicy, at.sub("supplemental_groups_policy")); err != nil {
 		return err
 	}
-	if _, err := seccomp(sc.Seccomp, sc.SeccompProfilePath, at); err != nil { //nolint:staticcheck // deprecated, but sent
+	//lint:ignore SA1019 deprecated, but still sent
+	if _, err := seccomp(sc.Seccomp, sc.SeccompProfilePath, at); err != nil {
 		return err
 	}
 	if _, err := apparmor(sc.Apparmor, "", at); err != nil {

@@ -69,11 +69,12 @@ func securityPaths(sc *runtime.LinuxContainerSecurityContext, at field, _ *spec.
 }
 
 func securityProfiles(sc *runtime.LinuxContainerSecurityContext, at field, s *spec.Security) (err error) {
-	// The deprecated fields are still sent, by critest among others.
-	if s.Seccomp, err = seccomp(sc.Seccomp, sc.SeccompProfilePath, at); err != nil { //nolint:staticcheck
+	//lint:ignore SA1019 deprecated, but still sent
+	if s.Seccomp, err = seccomp(sc.Seccomp, sc.SeccompProfilePath, at); err != nil {
 		return err
 	}
-	if s.AppArmor, err = apparmor(sc.Apparmor, sc.ApparmorProfile, at); err != nil { //nolint:staticcheck
+	//lint:ignore SA1019 deprecated, but still sent, by critest among others
+	if s.AppArmor, err = apparmor(sc.Apparmor, sc.ApparmorProfile, at); err != nil {
 		return err
 	}
 	s.SELinux, err = selinux(sc.SelinuxOptions, at.sub("selinux_options"))
