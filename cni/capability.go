@@ -3,6 +3,8 @@ package cni
 import (
 	"fmt"
 	"math"
+	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -32,7 +34,11 @@ func args(p Pod) ([][2]string, error) {
 // libcni gives each plugin those it declares.
 func capabilities(p Pod, cidrs []string) (map[string]any, error) {
 	caps := make(map[string]any)
-	if ports := portMappings(p.PortMappings); len(ports) > 0 {
+	ports, err := portMappings(p.PortMappings)
+	if err != nil {
+		return nil, err
+	}
+	if len(ports) > 0 {
 		caps["portMappings"] = ports
 	}
 	if len(p.DNS.Servers)+len(p.DNS.Searches)+len(p.DNS.Options) > 0 {
@@ -64,15 +70,27 @@ type portMapping struct {
 	HostIP        string `json:"hostIP,omitempty"`
 }
 
-func portMappings(mappings []spec.PortMapping) []portMapping {
+func portMappings(mappings []spec.PortMapping) ([]portMapping, error) {
 	var list []portMapping
 	for _, m := range mappings {
 		if m.HostPort == 0 { // asks for nothing (CRI PortMapping)
 			continue
 		}
-		list = append(list, portMapping{m.HostPort, m.ContainerPort, strings.ToLower(m.Protocol), m.HostIP})
+		protocol := strings.ToLower(m.Protocol)
+		if !slices.Contains([]string{"tcp", "udp", "sctp"}, protocol) {
+			return nil, fmt.Errorf("port mapping: protocol %q: %w", m.Protocol, errdefs.ErrInvalidArgument)
+		}
+		if _, err := netip.ParseAddr(m.HostIP); err != nil && m.HostIP != "" {
+			return nil, fmt.Errorf("port mapping: host ip %q: %w", m.HostIP, errdefs.ErrInvalidArgument)
+		}
+		for _, port := range []int32{m.HostPort, m.ContainerPort} {
+			if port < 1 || port > math.MaxUint16 {
+				return nil, fmt.Errorf("port mapping: port %d: %w", port, errdefs.ErrInvalidArgument)
+			}
+		}
+		list = append(list, portMapping{m.HostPort, m.ContainerPort, protocol, m.HostIP})
 	}
-	return list
+	return list, nil
 }
 
 // ipRanges: a list of alternatives for each address that the pod is to get.

@@ -86,6 +86,17 @@ func ask(network string, addr string) (name, seen string, err error) {
 	return name, seen, err
 }
 
+// again asks once more over a UDP socket that is there.
+func again(c net.Conn) (string, error) {
+	c.SetDeadline(time.Now().Add(dialTimeout))
+	if _, err := c.Write([]byte("?")); err != nil {
+		return "", err
+	}
+	buf := make([]byte, 64)
+	n, err := c.Read(buf)
+	return string(buf[:n]), err
+}
+
 func at(a netip.Addr, port int) string { return netip.AddrPortFrom(a, uint16(port)).String() }
 
 func TestPodsReachEachOtherAndTheHost(t *testing.T) {

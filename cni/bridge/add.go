@@ -37,6 +37,9 @@ func (p *Plugin) Add(args *skel.CmdArgs) (types.Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := c.validatePorts(); err != nil {
+		return nil, err
+	}
 	n, err := p.network(c)
 	if err != nil {
 		return nil, err
@@ -64,6 +67,7 @@ func (p *Plugin) Add(args *skel.CmdArgs) (types.Result, error) {
 	back = append(back, func() error { return n.leases.remove(at.owner(), addresses(out.addrs)) })
 	out.veth.mac, out.veth.mtu = hardwareAddr(out.addrs[0].Addr()), out.bridge.Attrs().MTU
 	if err := p.createVeth(out.veth, out.bridge.Attrs().Index, pod); err != nil {
+		n.lookAgain() // is the bridge gone? the next ADD will know
 		return nil, back.run(err)
 	}
 	back = append(back, func() error { return p.deleteLink(out.veth.host) })

@@ -3,10 +3,8 @@ package bridge
 import (
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/containernetworking/cni/pkg/skel"
-	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 )
 
@@ -14,6 +12,9 @@ import (
 func (p *Plugin) Check(args *skel.CmdArgs) error {
 	c, err := parseConfig(args.StdinData)
 	if err != nil {
+		return err
+	}
+	if err := c.validatePorts(); err != nil {
 		return err
 	}
 	n, err := p.network(c)
@@ -85,30 +86,10 @@ func (p *Plugin) Status(args *skel.CmdArgs) error {
 	if _, isBridge := link.(*netlink.Bridge); err == nil && !isBridge {
 		return fmt.Errorf("link %s is a %s, not a bridge", c.Bridge, link.Type())
 	}
-	if _, err := newTable(c).exists(); err != nil {
+	n, err := p.network(c)
+	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(c.leaseDir(), 0o700); err != nil {
-		return fmt.Errorf("lease directory: %w", err)
-	}
-	return nil
-}
-
-// tables lists the nftables tables of every bridge of ours.
-func tables() ([]string, error) {
-	c, err := nftables.New()
-	if err != nil {
-		return nil, fmt.Errorf("nftables: %w", err)
-	}
-	all, err := c.ListTablesOfFamily(nftables.TableFamilyINet)
-	if err != nil {
-		return nil, fmt.Errorf("list nftables tables: %w", err)
-	}
-	var ours []string
-	for _, t := range all {
-		if len(t.Name) > len(tablePrefix) && t.Name[:len(tablePrefix)] == tablePrefix {
-			ours = append(ours, t.Name)
-		}
-	}
-	return ours, nil
+	_, err = n.exists()
+	return err
 }

@@ -84,6 +84,12 @@ func (c *Config) setDefaults() {
 	if c.StateDir == "" {
 		c.StateDir = defaultStateDir
 	}
+	for i := range c.Runtime.PortMappings {
+		m := &c.Runtime.PortMappings[i]
+		if m.Protocol = strings.ToLower(m.Protocol); m.Protocol == "" {
+			m.Protocol = "tcp"
+		}
+	}
 	if len(c.Runtime.IPRanges) == 0 {
 		return
 	}
@@ -120,24 +126,21 @@ func (c *Config) validate() error {
 			}
 		}
 	}
-	return c.validatePorts()
+	return nil
 }
 
+// validatePorts is for the verbs that read the mappings. DEL does not: it must succeed also
+// where ADD could not. Errors are of class InvalidArgument.
 func (c *Config) validatePorts() error {
-	for i := range c.Runtime.PortMappings {
-		m := &c.Runtime.PortMappings[i]
-		m.Protocol = strings.ToLower(m.Protocol)
-		if m.Protocol == "" {
-			m.Protocol = "tcp"
-		}
+	for _, m := range c.Runtime.PortMappings {
 		if _, ok := protocols[m.Protocol]; !ok {
-			return fmt.Errorf("portMappings: unknown protocol %q", m.Protocol)
+			return fmt.Errorf("portMappings: unknown protocol %q: %w", m.Protocol, errdefs.ErrInvalidArgument)
 		}
 		if m.HostIP == "" {
 			continue
 		}
 		if _, err := netip.ParseAddr(m.HostIP); err != nil {
-			return fmt.Errorf("portMappings: hostIP %q is no address", m.HostIP)
+			return fmt.Errorf("portMappings: hostIP %q is no address: %w", m.HostIP, errdefs.ErrInvalidArgument)
 		}
 	}
 	return nil

@@ -36,8 +36,9 @@ func (p *Plugin) deleteLink(name string) error {
 	req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
 
 	p.deleting <- struct{}{}
-	verdict := make(chan error, 1)
+	verdict, answered := make(chan error, 1), make(chan struct{})
 	p.wg.Go(func() { // ends with the first answer, or at the deadline
+		defer close(answered)
 		verdict <- awaitDeletion(sock, req.Seq)
 	})
 	p.wg.Go(func() { // ends when the kernel is done
@@ -46,6 +47,7 @@ func (p *Plugin) deleteLink(name string) error {
 		if err := send(sock, req.Serialize()); err != nil {
 			sock.SetReadDeadline(time.Unix(1, 0)) // no answer will come
 		}
+		<-answered
 	})
 	if err := <-verdict; err != nil && !errors.Is(err, unix.ENODEV) {
 		return fmt.Errorf("delete link %s: %w", name, err)

@@ -1,6 +1,9 @@
 package bridge
 
 import (
+	"net"
+	"net/netip"
+
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
@@ -19,6 +22,7 @@ type field struct{ offset, len uint32 }
 var (
 	ipv4Saddr = field{12, net4Len}
 	ipv4Daddr = field{16, net4Len}
+	ipv6Saddr = field{8, net6Len}
 	ipv6Daddr = field{24, net6Len}
 )
 
@@ -61,6 +65,18 @@ func payload(f field, reg uint32) expr.Any {
 func loopback(f field) []expr.Any {
 	f.len = 1
 	return append(nfProto(unix.NFPROTO_IPV4), payload(f, 1), &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{127}})
+}
+
+// sourceIn matches packets from subnet.
+func sourceIn(subnet netip.Prefix) []expr.Any {
+	f, family := ipv4Saddr, byte(unix.NFPROTO_IPV4)
+	if subnet.Addr().Is6() {
+		f, family = ipv6Saddr, unix.NFPROTO_IPV6
+	}
+	mask := net.CIDRMask(subnet.Bits(), subnet.Addr().BitLen())
+	return append(nfProto(family), payload(f, 1),
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: f.len, Mask: mask, Xor: make([]byte, f.len)},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: subnet.Addr().AsSlice()})
 }
 
 // dnatted matches a connection whose destination was translated.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/containernetworking/cni/pkg/skel"
@@ -38,10 +39,14 @@ type network struct {
 	*table
 	leases *leases
 
-	mu    sync.Mutex
-	index int    // of the bridge as last configured; 0: never
-	set   string // the subnets it was configured for
+	mu     sync.Mutex
+	link   netlink.Link // the bridge as last configured; nil: never
+	set    string       // the subnets it was configured for
+	looked time.Time    // when bridge and table were last seen to be there
 }
+
+// lookInterval is how long an ADD relies on bridge and table being there without asking.
+const lookInterval = 2 * time.Second
 
 // New opens the plugin for calls in process. Close it.
 func New() (*Plugin, error) {
@@ -64,6 +69,9 @@ func New() (*Plugin, error) {
 // Close waits for deletions under way. No verb may be running.
 func (p *Plugin) Close() {
 	p.wg.Wait()
+	for _, n := range p.networks {
+		n.close()
+	}
 	p.links.Close()
 }
 
@@ -147,16 +155,23 @@ func (p *Plugin) network(c *Config) (*network, error) {
 	if err != nil {
 		return nil, err
 	}
+	if old := p.networks[key]; old != nil {
+		old.close()
+	}
 	n := &network{table: newTable(c), leases: l}
 	p.networks[key] = n
 	return n, nil
 }
 
-// ensure makes the host's side of the network or repairs what is not there any more: the
+// ensure makes the host's side of the network, or repairs what is not there any more: the
 // bridge may have been deleted, the ruleset flushed. Returns the bridge.
 func (p *Plugin) ensure(c *Config, n *network) (netlink.Link, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	set := fmt.Sprint(c.Subnets)
+	if n.link != nil && n.set == set && time.Since(n.looked) < lookInterval {
+		return n.link, nil
+	}
 	link, err := p.ensureLink(c)
 	if err != nil {
 		return nil, err
@@ -165,21 +180,27 @@ func (p *Plugin) ensure(c *Config, n *network) (netlink.Link, error) {
 	if err != nil {
 		return nil, err
 	}
-	set := fmt.Sprint(c.Subnets)
-	if there && link.Attrs().Index == n.index && set == n.set && link.Attrs().Flags&net.FlagUp != 0 {
-		return link, nil
+	same := n.link != nil && n.link.Attrs().Index == link.Attrs().Index && n.set == set
+	if !there || !same || link.Attrs().Flags&net.FlagUp == 0 {
+		if err := p.configure(c, n, link); err != nil {
+			return nil, err
+		}
 	}
-	if err := p.configure(c, n, link); err != nil {
-		return nil, err
-	}
-	n.index, n.set = link.Attrs().Index, set
+	n.link, n.set, n.looked = link, set, time.Now()
 	return link, nil
+}
+
+// lookAgain has the next ensure ask the kernel: an ADD found the bridge amiss.
+func (n *network) lookAgain() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.looked = time.Time{}
 }
 
 // configure runs at the first ADD of the process, and when ensure found something amiss. The
 // guard comes before route_localnet opens what it guards.
 func (p *Plugin) configure(c *Config, n *network, link netlink.Link) error {
-	if err := n.table.ensure(); err != nil {
+	if err := n.table.ensure(c.Subnets); err != nil {
 		return err
 	}
 	if err := p.configureLink(c, link); err != nil {
@@ -202,10 +223,10 @@ func (p *Plugin) Teardown(stdin []byte) error {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.index = 0
+	n.link = nil
 	errs := []error{p.sweep(c, n, nil)}
 	errs = append(errs, p.deleteLink(c.Bridge), n.remove(), os.RemoveAll(n.leases.dir))
-	if others, err := tables(); err != nil || len(others) > 0 {
+	if others, err := n.others(); err != nil || len(others) > 0 {
 		return errors.Join(append(errs, err, journalOf(c).remove())...)
 	}
 	return errors.Join(append(errs, journalOf(c).restore())...)

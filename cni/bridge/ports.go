@@ -78,22 +78,19 @@ func target(val []byte) netip.Addr {
 
 // addPorts publishes the mappings, all or none. ErrFailedPrecondition: a port is taken.
 func (t *table) addPorts(mappings []PortMapping, pod []netip.Addr) error {
-	c, err := nftables.New()
-	if err != nil {
-		return fmt.Errorf("nftables: %w", err)
-	}
-	list := elements(mappings, pod)
-	for _, e := range list {
-		if err := c.SetAddElements(t.maps[e.in], []nftables.SetElement{{Key: e.key, Val: e.val}}); err != nil {
-			return fmt.Errorf("publish host ports: %w", err)
+	err := t.transact(func(c *nftables.Conn) error {
+		for _, e := range elements(mappings, pod) {
+			if err := c.SetAddElements(t.maps[e.in], []nftables.SetElement{{Key: e.key, Val: e.val}}); err != nil {
+				return err
+			}
 		}
-	}
-	err = c.Flush()
+		return c.Flush()
+	})
 	if errors.Is(err, os.ErrExist) || errors.Is(err, unix.EBUSY) {
-		return fmt.Errorf("publish host ports %v: one is taken by another pod: %w: %w", mappings, err, errdefs.ErrFailedPrecondition)
+		err = errors.Join(fmt.Errorf("one is taken by another pod: %w", errdefs.ErrFailedPrecondition), err)
 	}
 	if err != nil {
-		return fmt.Errorf("publish host ports: %w", err)
+		return fmt.Errorf("publish host ports %v: %w", mappings, err)
 	}
 	return nil
 }
@@ -102,27 +99,27 @@ func (t *table) addPorts(mappings []PortMapping, pod []netip.Addr) error {
 // at the target first keeps a late DEL from taking a port that has a new owner. Idempotent; a
 // table that is gone has no ports.
 func (t *table) removePorts(dead func(netip.Addr) bool) error {
-	c, err := nftables.New()
-	if err != nil {
-		return fmt.Errorf("nftables: %w", err)
+	// Asked first, as package nftables loses the errno of a missing map.
+	if there, err := t.exists(); err != nil || !there {
+		return err
 	}
-	for _, m := range t.maps {
-		have, err := c.GetSetElements(m)
-		if errors.Is(err, os.ErrNotExist) {
-			return nil
+	err := t.transact(func(c *nftables.Conn) error {
+		for _, m := range t.maps {
+			have, err := c.GetSetElements(m)
+			if err != nil {
+				return fmt.Errorf("list map %s: %w", m.Name, err)
+			}
+			have = slices.DeleteFunc(have, func(e nftables.SetElement) bool { return !dead(target(e.Val)) })
+			if len(have) == 0 {
+				continue
+			}
+			if err := c.SetDeleteElements(m, have); err != nil {
+				return err
+			}
 		}
-		if err != nil {
-			return fmt.Errorf("list nftables map %s: %w", m.Name, err)
-		}
-		have = slices.DeleteFunc(have, func(e nftables.SetElement) bool { return !dead(target(e.Val)) })
-		if len(have) == 0 {
-			continue
-		}
-		if err := c.SetDeleteElements(m, have); err != nil {
-			return fmt.Errorf("withdraw host ports: %w", err)
-		}
-	}
-	if err := c.Flush(); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return c.Flush()
+	})
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("withdraw host ports: %w", err)
 	}
 	return nil
@@ -130,23 +127,22 @@ func (t *table) removePorts(dead func(netip.Addr) bool) error {
 
 // missingPorts says which of the mappings are not published.
 func (t *table) missingPorts(mappings []PortMapping, pod []netip.Addr) error {
-	c, err := nftables.New()
-	if err != nil {
-		return fmt.Errorf("nftables: %w", err)
-	}
-	var errs []error
-	for _, e := range elements(mappings, pod) {
-		have, err := c.GetSetElements(t.maps[e.in])
-		if err != nil {
-			return fmt.Errorf("list nftables map %s: %w", t.maps[e.in].Name, err)
+	var missing []error
+	err := t.transact(func(c *nftables.Conn) error {
+		for _, e := range elements(mappings, pod) {
+			have, err := c.GetSetElements(t.maps[e.in])
+			if err != nil {
+				return fmt.Errorf("list map %s: %w", t.maps[e.in].Name, err)
+			}
+			if !slices.ContainsFunc(have, func(h nftables.SetElement) bool {
+				return slices.Equal(h.Key, e.key) && slices.Equal(h.Val, e.val)
+			}) {
+				missing = append(missing, fmt.Errorf("host port to %s is not published", target(e.val)))
+			}
 		}
-		if !slices.ContainsFunc(have, func(h nftables.SetElement) bool {
-			return slices.Equal(h.Key, e.key) && slices.Equal(h.Val, e.val)
-		}) {
-			errs = append(errs, fmt.Errorf("host port to %s is not published", target(e.val)))
-		}
-	}
-	return errors.Join(errs...)
+		return nil
+	})
+	return errors.Join(append(missing, err)...)
 }
 
 // forgetFlows drops tracked UDP flows to the host ports, which would go on to where they went

@@ -3,7 +3,10 @@ package bridge
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
+	"strings"
+	"sync"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -26,13 +29,19 @@ const tablePrefix = "tare-"
 //	chain hostports   dnat by the maps, the one with the host's address first
 //	chain postrouting hook postrouting, nat: masquerade
 //
-// Every call opens a connection of its own: package nftables buffers the messages of all
-// users of a connection in one place, and the kernel orders transactions anyway.
+// One connection is kept open: after a transaction that removed something, the close(2) of any
+// nfnetlink socket waits an RCU grace period for what was removed to be freed, 10 ms and more
+// (nft_rcv_nl_event, net/netfilter/nf_tables_api.c).
 type table struct {
 	bridge     string
 	masquerade bool
 	nft        *nftables.Table
 	maps       [4]*nftables.Set // by portMap
+
+	// mu is held for a whole transaction, as package nftables collects messages in the
+	// connection until they are flushed.
+	mu   sync.Mutex
+	conn *nftables.Conn // nil: not open
 }
 
 // portMap numbers a table's maps.
@@ -65,6 +74,40 @@ func newTable(c *Config) *table {
 	return t
 }
 
+// transact runs f on the connection, which is opened if need be. After an error it is given
+// up, as answers to the rest of a failed batch may still be on their way.
+func (t *table) transact(f func(c *nftables.Conn) error) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.conn == nil {
+		c, err := nftables.New(nftables.AsLasting())
+		if err != nil {
+			return fmt.Errorf("open nftables: %w", err)
+		}
+		t.conn = c
+	}
+	if err := f(t.conn); err != nil {
+		return errors.Join(err, t.closeConn())
+	}
+	return nil
+}
+
+// closeConn is idempotent. Preconditions: mu is held.
+func (t *table) closeConn() error {
+	if t.conn == nil {
+		return nil
+	}
+	defer func() { t.conn = nil }()
+	return t.conn.CloseLasting()
+}
+
+// close is idempotent.
+func (t *table) close() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.closeConn()
+}
+
 // newMap describes a map; its id is what rules of the same transaction know it by.
 func (t *table) newMap(m portMap, target nftables.SetDatatype, key ...nftables.SetDatatype) *nftables.Set {
 	return &nftables.Set{
@@ -77,27 +120,27 @@ func (t *table) newMap(m portMap, target nftables.SetDatatype, key ...nftables.S
 // ensure makes the table, or renews the rules of one that is there and keeps its elements. One
 // transaction, so no packet meets half of it, and whoever does the same at the same time
 // leaves the same result.
-func (t *table) ensure() error {
-	c, err := nftables.New()
+func (t *table) ensure(subnets []netip.Prefix) error {
+	chains := t.chains(subnets)
+	err := t.transact(func(c *nftables.Conn) error {
+		c.AddTable(t.nft)
+		for _, m := range t.maps {
+			if err := c.AddSet(m, nil); err != nil {
+				return err
+			}
+		}
+		for _, ch := range chains {
+			c.AddChain(ch.chain)
+			c.FlushChain(ch.chain)
+		}
+		for _, ch := range chains {
+			for _, exprs := range ch.rules {
+				c.AddRule(&nftables.Rule{Table: t.nft, Chain: ch.chain, Exprs: exprs})
+			}
+		}
+		return c.Flush()
+	})
 	if err != nil {
-		return fmt.Errorf("nftables: %w", err)
-	}
-	c.AddTable(t.nft)
-	for _, m := range t.maps {
-		if err := c.AddSet(m, nil); err != nil {
-			return fmt.Errorf("nftables map %s: %w", m.Name, err)
-		}
-	}
-	for _, ch := range t.chains() {
-		c.AddChain(ch.chain)
-		c.FlushChain(ch.chain)
-	}
-	for _, ch := range t.chains() {
-		for _, exprs := range ch.rules {
-			c.AddRule(&nftables.Rule{Table: t.nft, Chain: ch.chain, Exprs: exprs})
-		}
-	}
-	if err := c.Flush(); err != nil {
 		return fmt.Errorf("nftables table %s (kernel with nf_tables, nat, masq and fib?): %w", t.nft.Name, err)
 	}
 	return nil
@@ -105,11 +148,10 @@ func (t *table) ensure() error {
 
 // exists asks the kernel; somebody may have flushed the whole ruleset.
 func (t *table) exists() (bool, error) {
-	c, err := nftables.New()
-	if err != nil {
-		return false, fmt.Errorf("nftables: %w", err)
-	}
-	_, err = c.ListTableOfFamily(t.nft.Name, t.nft.Family)
+	err := t.transact(func(c *nftables.Conn) error {
+		_, err := c.ListTableOfFamily(t.nft.Name, t.nft.Family)
+		return err
+	})
 	if errors.Is(err, os.ErrNotExist) {
 		return false, nil
 	}
@@ -121,15 +163,31 @@ func (t *table) exists() (bool, error) {
 
 // remove deletes the table with all it holds. Idempotent.
 func (t *table) remove() error {
-	c, err := nftables.New()
-	if err != nil {
-		return fmt.Errorf("nftables: %w", err)
-	}
-	c.DelTable(t.nft)
-	if err := c.Flush(); err != nil && !errors.Is(err, os.ErrNotExist) {
+	err := t.transact(func(c *nftables.Conn) error {
+		c.DelTable(t.nft)
+		return c.Flush()
+	})
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("remove nftables table %s: %w", t.nft.Name, err)
 	}
 	return nil
+}
+
+// others lists the tables of further bridges of ours.
+func (t *table) others() (names []string, err error) {
+	err = t.transact(func(c *nftables.Conn) error {
+		all, err := c.ListTablesOfFamily(t.nft.Family)
+		for _, o := range all {
+			if strings.HasPrefix(o.Name, tablePrefix) && o.Name != t.nft.Name {
+				names = append(names, o.Name)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list nftables tables: %w", err)
+	}
+	return names, nil
 }
 
 type chainRules struct {
@@ -137,7 +195,7 @@ type chainRules struct {
 	rules [][]expr.Any
 }
 
-func (t *table) chains() []chainRules {
+func (t *table) chains(subnets []netip.Prefix) []chainRules {
 	base := func(name string, typ nftables.ChainType, hook *nftables.ChainHook, prio *nftables.ChainPriority) *nftables.Chain {
 		return &nftables.Chain{Name: name, Table: t.nft, Type: typ, Hooknum: hook, Priority: prio}
 	}
@@ -147,7 +205,7 @@ func (t *table) chains() []chainRules {
 		{base("guard", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityRaw), t.guardRules()},
 		{base("prerouting", nat, nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest), toHostRules()},
 		{base("output", nat, nftables.ChainHookOutput, nftables.ChainPriorityNATDest), toHostRules()},
-		{base("postrouting", nat, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource), t.postroutingRules()},
+		{base("postrouting", nat, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource), t.postroutingRules(subnets)},
 	}
 }
 
@@ -217,15 +275,17 @@ func (t *table) dnat(m portMap, family byte, daddr *field) []expr.Any {
 }
 
 // postroutingRules decide on a connection's first packet which answers have to come back here.
-func (t *table) postroutingRules() [][]expr.Any {
+func (t *table) postroutingRules(subnets []netip.Prefix) [][]expr.Any {
 	masq := &expr.Masq{}
 	rules := [][]expr.Any{
 		// The host reached a pod by 127.0.0.1:port.
 		rule(ifName(expr.MetaKeyOIFNAME, expr.CmpOpEq, t.bridge), loopback(ipv4Saddr), masq),
-		// A pod reached its neighbour, or itself, by a port of the host: the answer would
-		// otherwise go straight over the bridge, from an address that was not asked.
-		rule(ifName(expr.MetaKeyIIFNAME, expr.CmpOpEq, t.bridge), ifName(expr.MetaKeyOIFNAME, expr.CmpOpEq, t.bridge),
-			dnatted(), masq),
+	}
+	// A pod reached its neighbour, or itself, by a port of the host: the answer would otherwise
+	// go straight over the bridge, or never leave the pod. By subnet, as with br_netfilter the
+	// packet has no incoming interface here (br_nf_post_routing).
+	for _, s := range subnets {
+		rules = append(rules, rule(ifName(expr.MetaKeyOIFNAME, expr.CmpOpEq, t.bridge), sourceIn(s), dnatted(), masq))
 	}
 	if t.masquerade {
 		// A pod speaks to the world. By interface, not by subnet, so that a change of the
