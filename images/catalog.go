@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -92,21 +93,20 @@ func (c *catalog) add(ctx context.Context, refs []string, target ocispec.Descrip
 	if err != nil {
 		return spec.Image{}, err
 	}
-	c.holds.keep(img.ID, dirs)
-	err = c.engine.sync()
-	if err == nil {
-		err = c.engine.record(ctx, refs, target)
+	c.holds.hold(img.ID, dirs) // until the listing does
+	defer c.holds.release(img.ID)
+	if err := c.engine.sync(); err != nil {
+		return spec.Image{}, err
 	}
-	if err != nil {
-		c.holds.drop(img.ID)
+	if err := c.engine.record(ctx, refs, target); err != nil {
 		return spec.Image{}, err
 	}
 	c.publish(c.index().with(img, refs, c.pinned))
 	return c.index().images[img.ID], nil
 }
 
-// adopt lists an image that is here already under further references. It reports whether the
-// image was still here.
+// adopt lists an image that is here already under refs, of which the last is its digest. It
+// reports whether the image was still here.
 func (c *catalog) adopt(ctx context.Context, refs []string, target ocispec.Descriptor) (spec.Image, bool, error) {
 	ctx = c.engine.scope(context.WithoutCancel(ctx))
 	c.mu.Lock()
@@ -114,6 +114,10 @@ func (c *catalog) adopt(ctx context.Context, refs []string, target ocispec.Descr
 	id, ok := c.index().refs[refs[len(refs)-1]]
 	if !ok {
 		return spec.Image{}, false, nil
+	}
+	moved := slices.ContainsFunc(refs, func(ref string) bool { return c.index().refs[ref] != id })
+	if !moved {
+		return c.index().images[id], true, nil
 	}
 	if err := c.engine.record(ctx, refs, target); err != nil {
 		return spec.Image{}, false, err
@@ -154,6 +158,14 @@ func (c *catalog) publish(next *index) {
 			c.holds.release(id)
 		}
 	}
+}
+
+// sweep deletes the layers that nobody has needed since Open.
+func (c *catalog) sweep(ctx context.Context) error {
+	c.mu.Lock()
+	c.holds.abandon()
+	c.mu.Unlock()
+	return c.reap(ctx)
 }
 
 // reap deletes the layers that nobody holds any more, and everything else nothing refers to.

@@ -21,7 +21,6 @@ import (
 	"github.com/containerd/errdefs"
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
-	"golang.org/x/sys/unix"
 
 	"tare/spec"
 )
@@ -159,6 +158,9 @@ const reserved = 2 << 20
 // reserve gives a database its disk space in advance: on a full disk, removing an image has to
 // write to it. Nor does containerd survive a database that cannot write while a download begins:
 // it loses the open file and its lock (metadata.contentStore.Writer).
+//
+// The space is written, not just allocated: then a commit's fdatasync changes no extent and need
+// not wait for a journal that ext4 lets wait for the layers being unpacked.
 func reserve(path string) error {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if errors.Is(err, os.ErrNotExist) {
@@ -169,14 +171,13 @@ func reserve(path string) error {
 	}
 	defer f.Close()
 	st, err := f.Stat()
-	if err != nil {
+	if err != nil || st.Size() >= reserved {
 		return err
 	}
-	size := max(reserved, st.Size())
-	if err := unix.Fallocate(int(f.Fd()), 0, 0, size); err != nil && !errors.Is(err, unix.EOPNOTSUPP) {
-		return &os.PathError{Op: "fallocate", Path: path, Err: err}
+	if _, err := f.WriteAt(make([]byte, reserved-st.Size()), st.Size()); err != nil {
+		return err
 	}
-	return nil
+	return f.Sync()
 }
 
 // lease returns a context under which nothing that is fetched or unpacked can be collected, and

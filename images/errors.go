@@ -90,5 +90,5 @@ func classOfStatus(code int) error {
 	case code == http.StatusTooManyRequests, code >= 500:
 		return errdefs.ErrUnavailable
 	}
-	return errdefs.ErrUnknown
+	return nil
 }

@@ -33,6 +33,17 @@ func (h *holds) keep(id spec.ImageID, dirs []string) {
 	delete(h.unheld, id)
 }
 
+// hold keeps layers and counts one need of them at once.
+func (h *holds) hold(id spec.ImageID, dirs []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.kept[id] == nil {
+		h.kept[id] = &hold{dirs: dirs}
+	}
+	h.kept[id].count++
+	delete(h.unheld, id)
+}
+
 // acquire counts one more need of layers that are kept.
 func (h *holds) acquire(id spec.ImageID) ([]string, bool) {
 	h.mu.Lock()
@@ -94,15 +105,5 @@ func (h *holds) giveBack(ids []spec.ImageID) {
 		if h.kept[id] == nil {
 			h.unheld[id] = struct{}{}
 		}
-	}
-}
-
-// drop gives up a hold that nobody needs, if there is one.
-func (h *holds) drop(id spec.ImageID) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if k := h.kept[id]; k != nil && k.count == 0 {
-		delete(h.kept, id)
-		h.unheld[id] = struct{}{}
 	}
 }

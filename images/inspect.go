@@ -55,15 +55,11 @@ func (e *engine) inspect(ctx context.Context, target ocispec.Descriptor) (spec.I
 		return spec.Image{}, "", err
 	}
 	if !cimages.IsConfigType(manifest.Config.MediaType) {
-		return spec.Image{}, "", fmt.Errorf("is no container image but %s: %w", manifest.Config.MediaType, errdefs.ErrInvalidArgument)
+		return spec.Image{}, "", fmt.Errorf("no container image but %s: %w", manifest.Config.MediaType, errdefs.ErrInvalidArgument)
 	}
 	config, err := e.config(ctx, manifest.Config)
 	if err != nil {
 		return spec.Image{}, "", err
-	}
-	if !platform.Match(platforms.Normalize(config.Platform)) {
-		return spec.Image{}, "", fmt.Errorf("is for %s, not for %s: %w",
-			platforms.Format(config.Platform), platforms.DefaultString(), errdefs.ErrNotFound)
 	}
 	if l, d := len(manifest.Layers), len(config.RootFS.DiffIDs); l != d {
 		return spec.Image{}, "", fmt.Errorf("manifest has %d layers, configuration %d: %w", l, d, errdefs.ErrDataLoss)
@@ -80,6 +76,7 @@ func (e *engine) inspect(ctx context.Context, target ocispec.Descriptor) (spec.I
 	return img, identity.ChainID(config.RootFS.DiffIDs).String(), nil
 }
 
+// config reads an image configuration. ErrNotFound: the image is for another platform.
 func (e *engine) config(ctx context.Context, desc ocispec.Descriptor) (ocispec.Image, error) {
 	var config ocispec.Image
 	b, err := content.ReadBlob(ctx, e.content, desc)
@@ -88,6 +85,10 @@ func (e *engine) config(ctx context.Context, desc ocispec.Descriptor) (ocispec.I
 	}
 	if err := json.Unmarshal(b, &config); err != nil {
 		return config, fmt.Errorf("configuration: %w: %w", err, errdefs.ErrDataLoss)
+	}
+	if !newNodePlatform().Match(platforms.Normalize(config.Platform)) {
+		return config, fmt.Errorf("image is for %s, not for %s: %w",
+			platforms.Format(config.Platform), platforms.DefaultString(), errdefs.ErrNotFound)
 	}
 	return config, nil
 }

@@ -119,7 +119,7 @@ func (s *Store) unpack(ctx context.Context, from remotes.Fetcher, target ocispec
 	if err != nil {
 		return err
 	}
-	fetch := cimages.Handlers(refuseOldManifests, remotes.FetchHandler(store, from), children)
+	fetch := cimages.Handlers(refuseOldManifests, remotes.FetchHandler(store, from), s.refuseForeign(), children)
 	err = cimages.Dispatch(ctx, unpacker.Unpack(fetch), nil, target)
 	// Wait in any case: what it started must not outlive the lease.
 	if _, waitErr := unpacker.Wait(); err == nil {
@@ -138,3 +138,15 @@ var refuseOldManifests = cimages.HandlerFunc(func(_ context.Context, d ocispec.D
 	}
 	return nil, nil
 })
+
+// refuseForeign looks at the configuration, which is fetched before the layers: what cannot run
+// here is not worth their download.
+func (s *Store) refuseForeign() cimages.HandlerFunc {
+	return func(ctx context.Context, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+		if !cimages.IsConfigType(d.MediaType) {
+			return nil, nil
+		}
+		_, err := s.engine.config(ctx, d)
+		return nil, err
+	}
+}

@@ -15,7 +15,7 @@ import (
 )
 
 // openStore opens a store in a directory of the test's own and closes it with the test.
-func openStore(t *testing.T, o Options) *Store {
+func openStore(t testing.TB, o Options) *Store {
 	t.Helper()
 	if o.Root == "" {
 		o.Root = t.TempDir()
@@ -32,7 +32,7 @@ func openStore(t *testing.T, o Options) *Store {
 	return s
 }
 
-func mustPull(t *testing.T, s *Store, ref string) spec.Image {
+func mustPull(t testing.TB, s *Store, ref string) spec.Image {
 	t.Helper()
 	img, err := s.Pull(context.Background(), ref, nil)
 	if err != nil {

@@ -30,7 +30,7 @@ type testRegistry struct {
 	host string // 127.0.0.1:port
 }
 
-func newRegistryServer(t *testing.T, wrap func(http.Handler) http.Handler) testRegistry {
+func newRegistryServer(t testing.TB, wrap func(http.Handler) http.Handler) testRegistry {
 	t.Helper()
 	h := registry.New(registry.Logger(slog.NewLogLogger(slog.DiscardHandler, 0)))
 	if wrap != nil {
@@ -46,7 +46,7 @@ func newRegistryServer(t *testing.T, wrap func(http.Handler) http.Handler) testR
 }
 
 // push uploads what (an image or an index) and returns its reference.
-func (r testRegistry) push(t *testing.T, repoTag string, what remote.Taggable) string {
+func (r testRegistry) push(t testing.TB, repoTag string, what remote.Taggable) string {
 	t.Helper()
 	ref := r.host + "/" + repoTag
 	tag, err := name.NewTag(ref)
@@ -76,7 +76,7 @@ type entry struct {
 	xattr map[string]string
 }
 
-func tarOf(t *testing.T, entries ...entry) []byte {
+func tarOf(t testing.TB, entries ...entry) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
@@ -113,12 +113,12 @@ func tarOf(t *testing.T, entries ...entry) []byte {
 }
 
 // layerOf makes a gzip layer.
-func layerOf(t *testing.T, entries ...entry) v1.Layer {
+func layerOf(t testing.TB, entries ...entry) v1.Layer {
 	t.Helper()
 	return layerFrom(t, tarOf(t, entries...))
 }
 
-func layerFrom(t *testing.T, plain []byte, opts ...tarball.LayerOption) v1.Layer {
+func layerFrom(t testing.TB, plain []byte, opts ...tarball.LayerOption) v1.Layer {
 	t.Helper()
 	opts = append(opts, tarball.WithMediaType(types.OCILayer))
 	l, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
@@ -131,12 +131,12 @@ func layerFrom(t *testing.T, plain []byte, opts ...tarball.LayerOption) v1.Layer
 }
 
 // imageOf makes an image for this machine, the lowest layer first.
-func imageOf(t *testing.T, layers ...v1.Layer) v1.Image {
+func imageOf(t testing.TB, layers ...v1.Layer) v1.Image {
 	t.Helper()
 	return imageFor(t, v1.Platform{OS: "linux", Architecture: goarch}, v1.Config{}, layers...)
 }
 
-func imageFor(t *testing.T, p v1.Platform, c v1.Config, layers ...v1.Layer) v1.Image {
+func imageFor(t testing.TB, p v1.Platform, c v1.Config, layers ...v1.Layer) v1.Image {
 	t.Helper()
 	img := mutate.MediaType(mutate.ConfigMediaType(empty.Image, types.OCIConfigJSON), types.OCIManifestSchema1)
 	img, err := mutate.ConfigFile(img, &v1.ConfigFile{
@@ -154,7 +154,7 @@ func imageFor(t *testing.T, p v1.Platform, c v1.Config, layers ...v1.Layer) v1.I
 }
 
 // idOf returns what the store must call the image.
-func idOf(t *testing.T, img v1.Image) spec.ImageID {
+func idOf(t testing.TB, img v1.Image) spec.ImageID {
 	t.Helper()
 	h, err := img.ConfigName()
 	if err != nil {
@@ -163,7 +163,7 @@ func idOf(t *testing.T, img v1.Image) spec.ImageID {
 	return spec.ImageID(h.String())
 }
 
-func digestOf(t *testing.T, d interface{ Digest() (v1.Hash, error) }) string {
+func digestOf(t testing.TB, d interface{ Digest() (v1.Hash, error) }) string {
 	t.Helper()
 	h, err := d.Digest()
 	if err != nil {

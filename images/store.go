@@ -129,8 +129,7 @@ func (s *Store) Remove(ctx context.Context, ref string) error {
 // Sweep deletes the layers of images that are neither listed nor acquired. It is called once,
 // when start-up recovery has acquired what running containers use.
 func (s *Store) Sweep(ctx context.Context) error {
-	s.catalog.holds.abandon()
-	if err := s.catalog.reap(ctx); err != nil {
+	if err := s.catalog.sweep(ctx); err != nil {
 		return fmt.Errorf("sweep images: %w", err)
 	}
 	return nil

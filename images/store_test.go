@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
+	"runtime/pprof"
 	"slices"
 	"strings"
 	"sync"
@@ -389,4 +391,24 @@ func TestRemoveOnFullDisk(t *testing.T) {
 	defer s.Close()
 	remove(t, s, ref)
 	wantNothingLeft(t, s)
+}
+
+func TestCloseLeavesNothingRunning(t *testing.T) {
+	r := newRegistryServer(t, nil)
+	ref := r.push(t, "app:v1", imageOf(t, layerOf(t, entry{name: "f", body: "x"})))
+	http.DefaultTransport.(*http.Transport).CloseIdleConnections() // the push's
+	before := runtime.NumGoroutine()
+	s := openUnclosed(t, Options{Root: t.TempDir()})
+	mustPull(t, s, ref)
+	remove(t, s, ref)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// The registry's half of a closed connection ends when it has read the end.
+	for deadline := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > before; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			pprof.Lookup("goroutine").WriteTo(os.Stderr, 1)
+			t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)
+		}
+	}
 }
