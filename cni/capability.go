@@ -63,11 +63,12 @@ func capabilities(p Pod, cidrs []string) (map[string]any, error) {
 	return caps, nil
 }
 
+// portMapping is in alphabetical order, as a record gives it back: DEL gets ADD's very bytes.
 type portMapping struct {
-	HostPort      int32  `json:"hostPort"`
 	ContainerPort int32  `json:"containerPort"`
-	Protocol      string `json:"protocol"`
 	HostIP        string `json:"hostIP,omitempty"`
+	HostPort      int32  `json:"hostPort"`
+	Protocol      string `json:"protocol"`
 }
 
 func portMappings(mappings []spec.PortMapping) ([]portMapping, error) {
@@ -88,7 +89,7 @@ func portMappings(mappings []spec.PortMapping) ([]portMapping, error) {
 				return nil, fmt.Errorf("port mapping: port %d: %w", port, errdefs.ErrInvalidArgument)
 			}
 		}
-		list = append(list, portMapping{m.HostPort, m.ContainerPort, protocol, m.HostIP})
+		list = append(list, portMapping{ContainerPort: m.ContainerPort, HostIP: m.HostIP, HostPort: m.HostPort, Protocol: protocol})
 	}
 	return list, nil
 }
