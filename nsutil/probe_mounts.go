@@ -1,0 +1,35 @@
+package nsutil
+
+import (
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// ProbeCloneDetached tries open_tree(2) with OPEN_TREE_CLONE on a mount that is attached nowhere
+// (Linux 6.15, kernel commit "fs: allow cloning detached mounts"). A pod's /dev/shm is such a mount, and
+// every container gets a clone of it. Tried, because distributions carry the patch back.
+var ProbeCloneDetached = sync.OnceValue(func() error {
+	m, err := detachedTmpfs()
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	clone, err := CloneMountFD(m, false)
+	if err != nil {
+		return err
+	}
+	return clone.Close()
+})
+
+// ProbeRecursiveReadonly tries mount_setattr(2) with MOUNT_ATTR_RDONLY and AT_RECURSIVE (Linux 5.12),
+// which CRI's recursive_read_only needs (KEP-3857). Below the minimum the kernel is never, but
+// seccomp profiles of containers that this may run in know it only since libseccomp 2.5.2, and answer EPERM.
+var ProbeRecursiveReadonly = sync.OnceValue(func() error {
+	m, err := detachedTmpfs()
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	return SetMountAttr(m, MountAttr{Set: unix.MOUNT_ATTR_RDONLY, Recursive: true})
+})

@@ -1,0 +1,52 @@
+package nsutil
+
+import (
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// probeIDs is a mapping that no pod has.
+const probeIDs = "0 2000000000 65536\n"
+
+// ProbeUserNS tries to make a user namespace with a mapping written from outside. Hosts forbid it by
+// user.max_user_namespaces = 0 (namespaces(7)), by security modules, or by seccomp.
+var ProbeUserNS = sync.OnceValue(func() error {
+	ns, err := NewUserNS()
+	if err != nil {
+		return err
+	}
+	return ns.Close()
+})
+
+// NewUserNS makes a user namespace that nobody is in, which maps 65536 ids. The caller closes it,
+// and it is gone.
+func NewUserNS() (*os.File, error) {
+	b := NewBuilder()
+	b.Unshare(unix.CLONE_NEWUSER)
+	b.AwaitMaps(IDMaps{UID: probeIDs, GID: probeIDs})
+	b.Give("namespace", b.Open("/proc/self/ns/user", unix.O_RDONLY))
+	b.Exit()
+	return tryOne(b.Program())
+}
+
+// NewNetNS makes a network namespace that nobody is in. The caller closes it, and it is gone with
+// all that was made in it.
+func NewNetNS() (*os.File, error) {
+	b := NewBuilder()
+	b.CloneFlags(unix.CLONE_NEWNET)
+	b.Give("namespace", b.Open("/proc/self/ns/net", unix.O_RDONLY))
+	b.Exit()
+	return tryOne(b.Program())
+}
+
+// ProbeTimeNS tries to make a time namespace (Linux 5.6, CONFIG_TIME_NS; time_namespaces(7)) and to
+// move its monotonic clock.
+var ProbeTimeNS = sync.OnceValue(func() error {
+	b := NewBuilder()
+	b.Unshare(unix.CLONE_NEWTIME)
+	b.WriteFile("/proc/self/timens_offsets", "monotonic 1 0\n")
+	b.Exit()
+	return tryAlone(b.Program())
+})
