@@ -69,6 +69,7 @@ func (b *builder) keyed(controller, file, key string, values ...string) {
 // refused fails what no version can do: limits the kernel has dropped (commit 58056f77502f, Linux
 // 5.16), and a container that hangs instead of being killed, which nobody would wake.
 func (b *builder) refused(m *specs.LinuxMemory) {
+	//lint:ignore SA1019 deprecated is what it is refused for
 	if value(m.Kernel) > 0 || value(m.KernelTCP) > 0 {
 		b.fail("memory.kernel and memory.kernelTCP: the kernel has no such limits any more")
 	}

@@ -100,3 +100,7 @@ func (h *hierarchy) rmdir(rel string) error {
 	}
 	return nil
 }
+
+// gone reports whether an error says that a cgroup does not exist: ENODEV is what its open files answer
+// once it is removed.
+func gone(err error) bool { return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) }

@@ -190,7 +190,7 @@ func (g *Group) OOM() (uint64, error) {
 
 // notFound gives a missing file the class of a missing cgroup.
 func notFound(err error) error {
-	if errors.Is(err, unix.ENOENT) {
+	if gone(err) {
 		return fmt.Errorf("%w: %w", err, errdefs.ErrNotFound)
 	}
 	return err

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -22,6 +23,10 @@ import (
 
 // testRoot is the parent of every cgroup a test makes without naming one.
 var testRoot = fmt.Sprintf("/tare-test-%d", os.Getpid())
+
+// The main thread is kept for the test driver: a goroutine that ends on it, locked, leaves it
+// in the cgroup it entered for the rest of the run.
+func init() { runtime.LockOSThread() }
 
 // TestMain fails if a test leaves a cgroup behind.
 func TestMain(m *testing.M) {

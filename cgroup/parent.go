@@ -14,10 +14,10 @@ import (
 const mark = "trusted.tare"
 
 // makeLeaf makes a directory, and the parents that are missing. A parent may vanish between the
-// two, when the last container in it is removed at this moment: hence the second try.
+// two, when the last container in it is removed at this moment: hence more than one try.
 func (h *hierarchy) makeLeaf(dir string) error {
 	err := h.mkdir(dir)
-	for range 3 {
+	for range 16 {
 		if !errors.Is(err, unix.ENOENT) {
 			return err
 		}
@@ -41,10 +41,13 @@ func (h *hierarchy) makeParent(dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := h.mark(dir); err != nil {
-		return err
+	if err = h.mark(dir); err == nil {
+		err = h.inheritCpuset(dir)
 	}
-	return h.inheritCpuset(dir)
+	if gone(err) {
+		return nil // vanished already: the caller tries again
+	}
+	return err
 }
 
 // mark says that the directory is ours to remove.

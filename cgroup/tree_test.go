@@ -230,6 +230,12 @@ func TestHostileNesting(t *testing.T) {
 			fd = next
 		}
 		unix.Close(fd)
+		freeze := map[bool][2]string{false: {"freezer.state", "FROZEN"}, true: {"cgroup.freeze", "1"}}[h.v2]
+		deep := &Group{tree: tree, path: g.path, dir: g.dir, sub: name}
+		spawn(t, deep, 2)
+		if err := h.write(deep.at(h), freeze[0], freeze[1]); err != nil {
+			t.Fatal(err)
+		}
 		if err := g.Kill(t.Context()); err != nil {
 			t.Error(err)
 		}

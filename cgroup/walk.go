@@ -53,7 +53,7 @@ func (h *hierarchy) subdirectories(fd int, name string) ([]string, error) {
 	d := os.NewFile(uintptr(again), h.abs(name))
 	defer d.Close()
 	entries, err := d.ReadDir(-1)
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) {
+	if gone(err) {
 		err = nil // removed while it was read
 	}
 	var names []string
@@ -72,7 +72,7 @@ func (h *hierarchy) procs(dir string) ([]int, error) {
 	err := h.walk(dir, func(parent int, name string) error {
 		content, err := readAt(parent, name+"/cgroup.procs")
 		// ENOTSUP: a threaded cgroup of v2, whose processes its domain lists (cgroups(7)).
-		if errors.Is(err, unix.ENOTSUP) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) {
+		if errors.Is(err, unix.ENOTSUP) || gone(err) {
 			return nil
 		}
 		if err != nil {
