@@ -24,6 +24,8 @@ type Start struct {
 	Stdio    [3]*os.File // nil, all three: a terminal
 	PIDNS    *os.File    // the namespace or a pidfd of the process to share PIDs with; nil: see OCI
 	Seccomp  []byte      // filter, or nil
+	// OOMScoreFloor is the lowest oom_score_adj the keeper may give; lower wishes become it.
+	OOMScoreFloor int
 }
 
 // Cgroup is how a process joins its cgroup: by writing itself into files (v1), or by being born
@@ -118,7 +120,8 @@ func (c *compiler) kernelMounts() map[int]nsutil.Slot {
 	for i, m := range c.OCI.Mounts {
 		if c.Prepared.Sources[i].File == nil {
 			o := parseOptions(m)
-			slots[i] = c.b.Mount(m.Type, o.attr.Set, o.data...)
+			source := nsutil.Option{Key: "source", Value: m.Source}
+			slots[i] = c.b.Mount(m.Type, o.attr.Set, append([]nsutil.Option{source}, o.data...)...)
 		}
 	}
 	return slots

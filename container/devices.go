@@ -12,6 +12,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"tare/cgroup"
 	"tare/spec"
 )
 
@@ -21,7 +22,7 @@ func devices(c *spec.Container) ([]specs.LinuxDevice, []specs.LinuxDeviceCgroup,
 		nodes, err := hostDevices("/dev", "/dev")
 		return nodes, []specs.LinuxDeviceCgroup{{Allow: true, Access: "rwm"}}, err
 	}
-	rules := []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}}
+	rules := cgroup.DefaultDevices()
 	var nodes []specs.LinuxDevice
 	for i, d := range c.Devices {
 		found, err := device(d)

@@ -141,7 +141,9 @@ func (r *Runtime) assemble(p *store.Pod, rec *store.Container, live *process, sb
 	return err
 }
 
-func (r *Runtime) layerDir(id spec.ContainerID) string { return filepath.Join(r.containers, string(id)) }
+func (r *Runtime) layerDir(id spec.ContainerID) string {
+	return filepath.Join(r.containers, string(id))
+}
 
 // layer is the writable layer of a container of the pod.
 func (r *Runtime) layer(p *store.Pod, id spec.ContainerID, sb *sandbox.Sandbox) container.Layer {

@@ -97,9 +97,10 @@ func (r *Runtime) enter(ctx context.Context, pod *store.Pod, c *store.Container,
 	if err != nil {
 		return keeper.Ran{}, err
 	}
-	ran, err := r.Keeper.Run(ctx, keeper.Run{Program: program, Tether: true})
+	key := fmt.Sprintf("exec/%s/%d", c.ID, r.execs.Add(1))
+	ran, err := r.Keeper.Run(ctx, keeper.Run{Key: key, Program: program, Tether: true})
 	if err != nil {
-		return keeper.Ran{}, explainExec(cmd[0], program.Explain(err))
+		return keeper.Ran{}, explainExec(cmd[0], err)
 	}
 	return ran, nil
 }
@@ -107,8 +108,8 @@ func (r *Runtime) enter(ctx context.Context, pod *store.Pod, c *store.Container,
 // await waits for the command's end; if ctx ends first, it kills the command.
 func await(ctx context.Context, ran keeper.Ran) (int32, error) {
 	select {
-	case e := <-ran.Exited:
-		return exitCode(e.Status), nil
+	case e, ok := <-ran.Exited:
+		return execResult(e, ok)
 	case <-ctx.Done():
 		if err := nsutil.PidfdSignalGroup(ran.PidFD, unix.SIGKILL); err != nil {
 			return 0, err
@@ -116,6 +117,16 @@ func await(ctx context.Context, ran keeper.Ran) (int32, error) {
 		<-ran.Exited
 		return 0, context.Cause(ctx)
 	}
+}
+
+// errKeeperLost is why an exec's end is not known.
+var errKeeperLost = fmt.Errorf("keeper was lost while the command ran: %w", errdefs.ErrUnavailable)
+
+func execResult(e keeper.Exit, ok bool) (int32, error) {
+	if !ok {
+		return 0, errKeeperLost
+	}
+	return exitCode(e.Status), nil
 }
 
 // capture reads one stream of a command into memory.

@@ -27,16 +27,21 @@ const exitUnknown = 255
 // on record when the container's start is, and soon after.
 func (r *Runtime) Exited(e keeper.Exit) {
 	live := r.processOf(spec.ContainerID(e.Key))
-	if live == nil {
-		return // an exec's, or a container's that is gone: nobody waits for it
-	}
 	r.wg.Add(1)
 	go func() { // ends when the exit is on record
 		defer r.wg.Done()
-		<-live.started
-		if err := r.recordExit(context.Background(), live, e); err != nil {
-			r.Log.Error("record exit", slog.String("container", e.Key), slog.Any("err", err))
+		if live == nil { // recovery found no record of it and killed it
+			if err := r.Keeper.Forget(context.Background(), e.Key); err != nil {
+				r.Log.Warn("forget process", slog.String("process", e.Key), slog.Any("err", err))
+			}
+			return
 		}
+		<-live.started
+		live.once.Do(func() {
+			if err := r.recordExit(context.Background(), live, e); err != nil {
+				r.Log.Error("record exit", slog.String("container", e.Key), slog.Any("err", err))
+			}
+		})
 	}()
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -23,6 +24,7 @@ type process struct {
 
 	started chan struct{} // closed when start has committed, or given up
 	exited  chan struct{} // closed when the exit is on record
+	once    sync.Once     // of recording the exit: the keeper may tell of it twice
 }
 
 func newProcess(id spec.ContainerID) *process {

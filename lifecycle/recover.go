@@ -9,7 +9,10 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"tare/keeper"
+	"tare/nsutil"
 	"tare/sandbox"
 	"tare/spec"
 	"tare/store"
@@ -19,13 +22,16 @@ import (
 // container on record is adopted or brought to its end, and what no record names is removed. One
 // that cannot be, is logged and tried again at the next start; the others come first.
 func (r *Runtime) Recover(ctx context.Context, broken []store.Broken) error {
-	held, err := r.Keeper.List(ctx)
+	listing, err := r.Keeper.List(ctx)
 	if err != nil {
 		return fmt.Errorf("recover: %w", err)
 	}
 	processes := map[spec.ContainerID]keeper.Process{}
-	for _, h := range held {
-		processes[spec.ContainerID(h.Key)] = h
+	for _, p := range listing.Processes {
+		processes[spec.ContainerID(p.Key)] = p
+	}
+	if err := r.recoverInits(ctx, listing); err != nil {
+		return fmt.Errorf("recover: %w", err)
 	}
 	for _, b := range broken {
 		r.Log.Warn("record cannot be read, removing what it stood for", slog.String("pod", string(b.ID)), slog.Any("err", b.Err))
@@ -34,7 +40,7 @@ func (r *Runtime) Recover(ctx context.Context, broken []store.Broken) error {
 	for _, p := range r.Store.Pods() {
 		r.report(p.ID, r.recoverPod(ctx, p, processes))
 	}
-	r.report("", r.sweep(ctx, processes))
+	r.report("", r.sweep(ctx, listing))
 	return nil
 }
 
@@ -100,14 +106,15 @@ func (r *Runtime) recoverProcess(ctx context.Context, c *store.Container, live *
 	if live.group, err = r.loadCgroup(c); err != nil {
 		return err
 	}
-	if held.Key == "" || held.Exit != nil {
+	if held.State != keeper.Running {
 		end := keeper.Exit{Key: string(c.ID), Time: time.Now()}
-		if held.Exit != nil {
-			end = *held.Exit
+		if held.State == keeper.Exited {
+			end = held.Exit
 		}
-		return r.recordExit(ctx, live, end)
+		live.once.Do(func() { err = r.recordExit(ctx, live, end) })
+		return err
 	}
-	if live.pidfd, err = r.Keeper.Fetch(ctx, string(c.ID)); err != nil {
+	if live.pidfd, err = r.fetchPidFD(ctx, string(c.ID)); err != nil {
 		return err
 	}
 	if c.State == store.ContainerRunning {
@@ -121,6 +128,30 @@ func (r *Runtime) recoverProcess(ctx context.Context, c *store.Container, live *
 	return err
 }
 
+func (r *Runtime) fetchPidFD(ctx context.Context, key string) (*os.File, error) {
+	held, err := r.Keeper.Fetch(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	pidfd := held.PidFD
+	held.PidFD = nil
+	held.Close()
+	return pidfd, nil
+}
+
+// endStray kills a process that no record names; Exited forgets it.
+func (r *Runtime) endStray(ctx context.Context, p keeper.Process) error {
+	if p.State != keeper.Running {
+		return r.Keeper.Forget(ctx, p.Key)
+	}
+	pidfd, err := r.fetchPidFD(ctx, p.Key)
+	if err != nil {
+		return err
+	}
+	defer pidfd.Close()
+	return nsutil.PidfdSignal(pidfd, unix.SIGKILL)
+}
+
 func (r *Runtime) finishRemoval(ctx context.Context, c *store.Container) error {
 	if err := r.removeContainer(ctx, c); err != nil {
 		return err
@@ -132,8 +163,9 @@ func (r *Runtime) finishRemoval(ctx context.Context, c *store.Container) error {
 	return err
 }
 
-// sweep removes what no record names: directories, processes, attachments to the network.
-func (r *Runtime) sweep(ctx context.Context, held map[spec.ContainerID]keeper.Process) error {
+// sweep removes what no record names: processes and descriptors in custody, directories,
+// attachments to the network.
+func (r *Runtime) sweep(ctx context.Context, held keeper.Listing) error {
 	pods, containers := map[string]bool{}, map[string]bool{}
 	var live []spec.PodID
 	for _, p := range r.Store.Pods() {
@@ -143,13 +175,8 @@ func (r *Runtime) sweep(ctx context.Context, held map[spec.ContainerID]keeper.Pr
 			containers[string(id)] = true
 		}
 	}
-	var errs []error
-	for id := range held {
-		if !containers[string(id)] {
-			errs = append(errs, r.endStray(ctx, string(id)))
-		}
-	}
-	errs = append(errs,
+	return errors.Join(
+		r.sweepCustody(ctx, held, pods, containers),
 		sweepDir(r.layout.Dir, pods, func(name string) error {
 			id := spec.PodID(name)
 			return errors.Join(sandbox.Release(ctx, id, r.layout, r.Keeper), sandbox.Remove(id, r.layout))
@@ -159,6 +186,21 @@ func (r *Runtime) sweep(ctx context.Context, held map[spec.ContainerID]keeper.Pr
 		}),
 		r.Network.GC(ctx, live),
 	)
+}
+
+func (r *Runtime) sweepCustody(ctx context.Context, held keeper.Listing, pods, containers map[string]bool) error {
+	var errs []error
+	for _, p := range held.Processes {
+		init, isInit := sandbox.InitOf(p.Key)
+		if known := containers[p.Key] || isInit && pods[string(init)]; !known {
+			errs = append(errs, r.endStray(ctx, p))
+		}
+	}
+	for _, key := range held.Stored {
+		if id, ok := sandbox.CustodyOf(key); ok && !pods[string(id)] {
+			errs = append(errs, r.Keeper.Drop(ctx, key))
+		}
+	}
 	return errors.Join(errs...)
 }
 

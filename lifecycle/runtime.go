@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"tare/cgroup"
@@ -71,7 +73,10 @@ type Runtime struct {
 	mu   sync.Mutex // guards the tables of live things
 	pod  map[spec.PodID]*sandbox.Sandbox
 	live map[spec.ContainerID]*process
-	wg   sync.WaitGroup // exits being recorded
+	init map[spec.PodID]*os.File // pidfds of the pods' inits, where there are any
+	wg   sync.WaitGroup          // exits being recorded
+
+	execs atomic.Uint64 // numbers them
 }
 
 // New makes a runtime; it does nothing yet.
@@ -83,6 +88,7 @@ func New(o Options, d Deps) (*Runtime, error) {
 		attach:     filepath.Join(o.State, "rootfs"),
 		pod:        map[spec.PodID]*sandbox.Sandbox{},
 		live:       map[spec.ContainerID]*process{},
+		init:       map[spec.PodID]*os.File{},
 	}
 	for _, dir := range []string{r.layout.Dir, r.containers, r.attach} {
 		if err := makePrivate(dir); err != nil {

@@ -12,7 +12,6 @@ import (
 
 	"tare/cgroup"
 	"tare/container"
-	"tare/keeper"
 	"tare/nsutil"
 	"tare/sandbox"
 	"tare/spec"
@@ -121,9 +120,9 @@ func (r *Runtime) launch(ctx context.Context, p *store.Pod, c *store.Container, 
 	defer io.Close()
 	s := container.Start{
 		OCI: c.OCI, Sandbox: sb, Prepared: prepared, Attach: r.attach,
-		Cgroup: join, Stdio: io.child, OOMScoreFloor: r.oomFloor,
+		Cgroup: join.Cgroup, Stdio: io.child, OOMScoreFloor: r.oomFloor,
 	}
-	if err := r.sharePIDs(c, &s); err != nil {
+	if s.PIDNS, err = r.sharedPIDs(ctx, c, sb); err != nil {
 		return started{}, err
 	}
 	program, err := container.Compile(s)
@@ -147,20 +146,20 @@ func (r *Runtime) takeRootfs(ctx context.Context, p *store.Pod, c *store.Contain
 	return r.layer(p, c.ID, sb).Mount(lowers)
 }
 
-// sharePIDs finds the process whose PID namespace the container is to share.
-func (r *Runtime) sharePIDs(c *store.Container, s *container.Start) error {
+// sharedPIDs finds the process whose PID namespace the container is to share; nil: none.
+func (r *Runtime) sharedPIDs(ctx context.Context, c *store.Container, sb *sandbox.Sandbox) (*os.File, error) {
 	ns := c.Spec.Security.Namespaces
 	switch ns.PID {
 	case spec.ModeTarget:
 		target := r.processOf(ns.Target)
 		if target == nil || !target.running() {
-			return fmt.Errorf("namespace_options.target_id: container %q does not run: %w", ns.Target, errdefs.ErrFailedPrecondition)
+			return nil, fmt.Errorf("namespace_options.target_id: container %q does not run: %w", ns.Target, errdefs.ErrFailedPrecondition)
 		}
-		s.PIDNS = target.pidfd
+		return target.pidfd, nil
 	case spec.ModePod:
-		return fmt.Errorf("namespace_options.pid: mode POD is not supported yet: %w", errdefs.ErrNotImplemented)
+		return r.podInit(ctx, sb)
 	}
-	return nil
+	return nil, nil
 }
 
 // explainExec gives a command that cannot be executed the words people know.
@@ -180,9 +179,13 @@ func explainExec(command string, err error) error {
 
 // execute runs the program in the keeper's custody.
 func (r *Runtime) execute(ctx context.Context, c *store.Container, program *nsutil.Program, io *stdio) (started, error) {
-	ran, err := r.Keeper.Run(ctx, keeper.Run{Key: string(c.ID), Program: program, Output: io.ours})
+	io.run.Key, io.run.Program = string(c.ID), program
+	ran, err := r.Keeper.Run(ctx, io.run)
 	if err != nil {
-		return started{}, explainExec(c.OCI.Process.Args[0], program.Explain(err))
+		return started{}, explainExec(c.OCI.Process.Args[0], err)
+	}
+	for _, f := range ran.Given {
+		f.Close() // the console: the keeper has its own
 	}
 	return started{ran.Pid, ran.PidFD}, nil
 }

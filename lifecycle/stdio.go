@@ -16,8 +16,8 @@ import (
 // and ours, which the keeper gets duplicates of.
 type stdio struct {
 	child [3]*os.File // nil for a terminal
-	ours  keeper.Output
-	files []*os.File // all of them, to close
+	run   keeper.Run  // with our ends
+	files []*os.File  // all of them, to close
 }
 
 // Close closes the daemon's copies.
@@ -36,23 +36,23 @@ func openStdio(c *store.Container) (_ *stdio, err error) {
 		}
 	}()
 	if c.LogPath != "" {
-		if s.ours.Log, err = openLog(c.LogPath); err != nil {
+		if s.run.Log, err = openLog(c.LogPath); err != nil {
 			return nil, err
 		}
-		s.files = append(s.files, s.ours.Log)
+		s.files = append(s.files, s.run.Log)
 	}
 	if c.OCI.Process.Terminal {
-		s.ours.Console = true
+		s.run.Console = true
 		return s, nil
 	}
 	if s.child[0], err = os.OpenFile(os.DevNull, os.O_RDONLY, 0); err != nil {
 		return nil, err
 	}
 	s.files = append(s.files, s.child[0])
-	if s.ours.Stdout, s.child[1], err = s.pipe(); err != nil {
+	if s.run.Stdout, s.child[1], err = s.pipe(); err != nil {
 		return nil, err
 	}
-	s.ours.Stderr, s.child[2], err = s.pipe()
+	s.run.Stderr, s.child[2], err = s.pipe()
 	return s, err
 }
 

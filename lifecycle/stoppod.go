@@ -65,6 +65,7 @@ func (r *Runtime) release(ctx context.Context, id spec.PodID) error {
 	ctx, cancel := context.WithTimeout(ctx, networkDelTimeout)
 	defer cancel()
 	return all(
+		func() error { return r.endInit(id) },
 		func() error { return r.Network.Del(ctx, id) },
 		func() error { return sandbox.Release(ctx, id, r.layout, r.Keeper) },
 		func() error { r.dropSandbox(id); return nil },

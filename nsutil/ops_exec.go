@@ -126,7 +126,7 @@ func (b *Builder) Chdir(dir string) {
 // Exec ends the program: every descriptor above 2 closes on the way, then execve(2) of the first
 // candidate that exists. Candidates are what a search in PATH gives, or one path.
 func (b *Builder) Exec(candidates, argv, env []string) {
-	b.add("close_range", "3- CLOEXEC", unix.SYS_CLOSE_RANGE, Imm(3), Imm(uint64(^uint32(0))), Imm(unix.CLOSE_RANGE_CLOEXEC))
+	b.closeAbove2()
 	args, envs := blobArg(b.pointers(argv)), blobArg(b.pointers(env))
 	for i, c := range candidates {
 		detail := c
@@ -141,6 +141,11 @@ func (b *Builder) Exec(candidates, argv, env []string) {
 			op.orGoOn(syscall.ENOENT, syscall.ENOTDIR, syscall.EACCES)
 		}
 	}
+}
+
+// closeAbove2 makes execve close everything but stdio, whoever opened it.
+func (b *Builder) closeAbove2() {
+	b.add("close_range", "3- CLOEXEC", unix.SYS_CLOSE_RANGE, Imm(3), Imm(uint64(^uint32(0))), Imm(unix.CLOSE_RANGE_CLOEXEC))
 }
 
 // OwnStdio gives one of descriptors 0 to 2 to the process's user, so that it can open it again

@@ -50,9 +50,9 @@ const pidfdReapBound = 2 * time.Second
 // of PidfdWatch. It returns the process's wait status, if the kernel tells (ok).
 //
 // A pidfd becomes readable when the process has ended, and hangs up when its parent has reaped it
-// (kernel commit 43f0df54c96f, Linux 6.9). The status is kept from then on for whoever holds a
-// pidfd (PIDFD_INFO_EXIT, Linux 6.15). On older kernels, and with a parent that does not reap, there is
-// nothing to wait for: the status stays unknown.
+// (kernel commit "pidfd_poll: report POLLHUP when pid_task() == NULL", Linux 6.9). The status is kept
+// from then on for whoever holds a pidfd (PIDFD_INFO_EXIT, Linux 6.15). On older kernels, and with a
+// parent that does not reap, the status stays unknown, pidfdReapBound after the end.
 func PidfdAwaitExit(watch *os.File) (status syscall.WaitStatus, ok bool, err error) {
 	raw, err := watch.SyscallConn()
 	if err != nil {
@@ -69,9 +69,6 @@ func PidfdAwaitExit(watch *os.File) (status syscall.WaitStatus, ok bool, err err
 		}
 		if err != nil {
 			return 0, false, err
-		}
-		if !pidfdTells() {
-			return 0, false, nil
 		}
 		if err := watch.SetReadDeadline(time.Now().Add(pidfdReapBound)); err != nil {
 			return 0, false, err

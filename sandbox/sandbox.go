@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -29,13 +30,19 @@ type Sandbox struct {
 // Custody is what a sandbox needs of the keeper.
 type Custody interface {
 	Run(ctx context.Context, r keeper.Run) (keeper.Ran, error)
-	Put(ctx context.Context, key string, files []*os.File) error
+	Put(ctx context.Context, key string, files ...*os.File) error
 	Get(ctx context.Context, key string) ([]*os.File, error)
 	Drop(ctx context.Context, key string) error
 }
 
 // custodyKey is the name under which the keeper keeps a pod's descriptors.
 func custodyKey(id spec.PodID) string { return "pod/" + string(id) }
+
+// CustodyOf says whose descriptors the keeper keeps under a key.
+func CustodyOf(key string) (spec.PodID, bool) {
+	id, ok := strings.CutPrefix(key, "pod/")
+	return spec.PodID(id), ok
+}
 
 // shmSize is the size of /dev/shm, the 64 MiB every runtime gives.
 const shmSize = "65536k"
@@ -54,7 +61,10 @@ func (p *Plan) Up(ctx context.Context, k Custody) (*Sandbox, error) {
 		s.Close()
 		return nil, err
 	}
-	if err := k.Put(ctx, custodyKey(p.ID), s.files(p.Kinds)); err != nil {
+	if files := s.files(p.Kinds); len(files) == 0 {
+		return s, nil
+	}
+	if err := k.Put(ctx, custodyKey(p.ID), s.files(p.Kinds)...); err != nil {
 		s.Close()
 		return nil, fmt.Errorf("give the sandbox into custody: %w", err)
 	}
@@ -65,9 +75,9 @@ func (p *Plan) makeNamespaces(ctx context.Context, k Custody, s *Sandbox) error 
 	if p.Program == nil {
 		return nil
 	}
-	ran, err := k.Run(ctx, keeper.Run{Program: p.Program})
+	ran, err := k.Run(ctx, keeper.Run{Key: "sandbox/" + string(p.ID), Program: p.Program, Tether: true})
 	if err != nil {
-		return fmt.Errorf("make namespaces: %w", p.Program.Explain(err))
+		return fmt.Errorf("make namespaces: %w", err)
 	}
 	ran.PidFD.Close()
 	if len(ran.Given) != len(p.Kinds) {

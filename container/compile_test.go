@@ -1,0 +1,125 @@
+package container
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"tare/nsutil"
+	"tare/sandbox"
+	"tare/security"
+	"tare/spec"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name+".golden")
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("program differs from %s (go test -update writes it anew):\n%s", path, got)
+	}
+}
+
+// place is a file that stands for one a program would be given; the compiler only names it.
+func place(t *testing.T, name string) *os.File {
+	t.Helper()
+	f, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+// start prepares a compilation of a container without touching the host: its sources are stand-ins.
+func start(t *testing.T, pod *spec.Pod, c *spec.Container) Start {
+	t.Helper()
+	oci, err := Assemble(Request{
+		ID: "c0ffee", Spec: c, Pod: pod, PodDir: "/run/tare/sandboxes/p",
+		Image:      ocispec.ImageConfig{Entrypoint: []string{"/bin/server"}, Cmd: []string{"--help"}, Env: []string{"PATH=/bin"}},
+		User:       security.Identity{UID: 1000, GID: 1000, Groups: []uint32{10, 20}, Home: "/home/me"},
+		CgroupPath: "/kubepods/pod1/c0ffee", CgroupV2: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := Start{OCI: oci, Attach: "/run/tare/rootfs", Prepared: &Prepared{Rootfs: place(t, "rootfs"), Nodes: map[string]*os.File{}}}
+	for _, m := range oci.Mounts {
+		src := Source{IsDir: true}
+		if m.Type == "bind" || m.Type == shmType {
+			src = Source{place(t, m.Source), filepath.Dir(m.Destination) != "/etc"}
+		}
+		s.Prepared.Sources = append(s.Prepared.Sources, src)
+	}
+	s.Sandbox = &sandbox.Sandbox{Namespaces: map[sandbox.Kind]*os.File{}}
+	for _, kind := range sandbox.New("p", pod, sandbox.Layout{}).Kinds {
+		s.Sandbox.Namespaces[kind] = place(t, string(kind))
+		if kind == sandbox.User {
+			for _, n := range defaultNodes {
+				s.Prepared.Nodes["/dev/"+n.name] = place(t, n.name)
+			}
+		}
+	}
+	s.Cgroup.Dir = place(t, "cgroup")
+	for i := range s.Stdio {
+		s.Stdio[i] = place(t, "stdio")
+	}
+	return s
+}
+
+func compile(t *testing.T, s Start) *nsutil.Program {
+	t.Helper()
+	p, err := Compile(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func TestPrograms(t *testing.T) {
+	own := spec.Security{Namespaces: spec.Namespaces{PID: spec.ModeContainer}}
+	readonly := own
+	readonly.ReadonlyRootfs, readonly.NoNewPrivs = true, true
+	plain := spec.Container{Security: own, Mounts: []spec.Mount{
+		{ContainerPath: "/data/sub", HostPath: "/srv/sub", Readonly: true},
+		{ContainerPath: "/data", HostPath: "/srv"},
+	}}
+	userns := &spec.UserNamespace{UID: spec.IDMap{Host: 100000, Length: 65536}, GID: spec.IDMap{Host: 100000, Length: 65536}}
+	for _, tt := range []struct {
+		name string
+		pod  spec.Pod
+		c    spec.Container
+	}{
+		{"container", spec.Pod{Hostname: "web-0"}, plain},
+		{"container-userns", spec.Pod{Hostname: "web-0", Namespaces: spec.Namespaces{User: userns}}, spec.Container{Security: own}},
+		{"container-readonly", spec.Pod{Hostname: "web-0"}, spec.Container{Security: readonly, WorkingDir: "/srv/app"}},
+		{"container-tty", spec.Pod{Hostname: "web-0"}, spec.Container{Security: own, TTY: true}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			golden(t, tt.name, compile(t, start(t, &tt.pod, &tt.c)).String())
+		})
+	}
+}
+
+func TestExecProgram(t *testing.T) {
+	pod := spec.Pod{Hostname: "web-0"}
+	s := start(t, &pod, &spec.Container{Security: spec.Security{Namespaces: spec.Namespaces{PID: spec.ModeContainer}}})
+	p, err := Enter(Entry{OCI: s.OCI, Sandbox: s.Sandbox, PidFD: place(t, "pidfd"), Cgroup: s.Cgroup, Args: []string{"true"}, Stdio: s.Stdio})
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "exec", p.String())
+}

@@ -1,0 +1,80 @@
+package sandbox
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"tare/spec"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name+".golden")
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("program differs from %s (go test -update writes it anew):\n%s", path, got)
+	}
+}
+
+func TestPrograms(t *testing.T) {
+	userns := &spec.UserNamespace{UID: spec.IDMap{Host: 100000, Length: 65536}, GID: spec.IDMap{Host: 200000, Length: 65536}}
+	for _, tt := range []struct {
+		name string
+		pod  spec.Pod
+	}{
+		{"pod", spec.Pod{Hostname: "web-0", Sysctls: map[string]string{"net.ipv4.ip_forward": "1", "kernel.shm_rmid_forced": "1"}}},
+		{"pod-userns", spec.Pod{Hostname: "web-0", Namespaces: spec.Namespaces{User: userns}}},
+		{"pod-hostnet", spec.Pod{Namespaces: spec.Namespaces{Network: spec.ModeNode}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := New("0123456789abcdef", &tt.pod, Layout{Dir: "/run/tare/sandboxes", NetNS: "/var/run/netns"})
+			golden(t, tt.name, p.Program.String())
+		})
+	}
+}
+
+func TestNothingOfItsOwn(t *testing.T) {
+	p := New("0123456789abcdef", &spec.Pod{Namespaces: spec.Namespaces{Network: spec.ModeNode, IPC: spec.ModeNode}}, Layout{})
+	if p.Program != nil || p.NetNS != "" || p.Shm || len(p.Kinds) != 0 {
+		t.Errorf("a pod in the host's namespaces plans %+v", p)
+	}
+}
+
+func TestSysctlPath(t *testing.T) {
+	for name, want := range map[string]string{
+		"kernel.shmmax":                       "/proc/sys/kernel/shmmax",
+		"net.ipv4.conf.eth0/100.rp_filter":    "/proc/sys/net/ipv4/conf/eth0.100/rp_filter",
+		"net.ipv4.ip_unprivileged_port_start": "/proc/sys/net/ipv4/ip_unprivileged_port_start",
+	} {
+		if got := sysctlPath(name); got != want {
+			t.Errorf("sysctlPath(%q) = %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestFiles(t *testing.T) {
+	data, err := resolv(spec.DNS{Servers: []string{"10.0.0.10", "10.0.0.11"}, Searches: []string{"a.svc", "svc"}, Options: []string{"ndots:5"}})
+	if want := "search a.svc svc\nnameserver 10.0.0.10\nnameserver 10.0.0.11\noptions ndots:5\n"; err != nil || string(data) != want {
+		t.Errorf("resolv.conf %q, %v; want %q", data, err, want)
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err = hostname(&spec.Pod{Hostname: "ignored", Namespaces: spec.Namespaces{Network: spec.ModeNode}})
+	if want := host + "\n"; err != nil || string(data) != want {
+		t.Errorf("hostname in the host's network %q, %v; want %q", data, err, want)
+	}
+}
