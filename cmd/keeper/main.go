@@ -1,0 +1,54 @@
+// Command keeper has custody of a node's containers while the daemon comes and goes: it is their
+// parent, writes their logs, records their exits and stores their files (package keeper/server).
+//
+// It is started by the daemon (package keeper), one for a state directory:
+//
+//	keeper --state DIR [--ready FD]
+//
+// and serves DIR/keeper.sock until a Stop request. Signals do not end it, except SIGKILL: what a
+// service manager or a terminal sends by accident must not cost a node its containers. With
+// --ready, it writes a byte to that descriptor when clients can connect, and closes it.
+package main
+
+import (
+	"errors"
+	"flag"
+	"log/slog"
+	"os"
+
+	"tare/keeper/proto"
+	"tare/keeper/server"
+)
+
+func main() {
+	state := flag.String("state", "/run/tare", "directory of the socket and the lock")
+	ready := flag.Int("ready", -1, "descriptor to write to when clients can connect")
+	flag.Parse()
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	if err := run(*state, *ready, log); err != nil {
+		log.Error("keeper", "err", err)
+		if errors.Is(err, server.ErrRunning) {
+			os.Exit(proto.ExitRunning)
+		}
+		os.Exit(1)
+	}
+}
+
+func run(state string, ready int, log *slog.Logger) error {
+	if err := harden(log); err != nil {
+		return err
+	}
+	l, err := server.Listen(state)
+	if err != nil {
+		return err
+	}
+	s := server.New(log)
+	if ready >= 0 {
+		f := os.NewFile(uintptr(ready), "ready")
+		if _, err := f.Write([]byte{1}); err != nil {
+			log.Warn("tell starter", "err", err) // it has gone; others may come
+		}
+		f.Close()
+	}
+	return s.Serve(l)
+}

@@ -1,0 +1,143 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"tare/keeper/proto"
+
+	"github.com/containerd/errdefs"
+)
+
+const (
+	// connectBound is how long Connect takes, if ctx does not end earlier.
+	connectBound = 10 * time.Second
+	// redialPause is waited while another daemon starts a keeper, or one is just ending.
+	redialPause = 10 * time.Millisecond
+
+	logName = "keeper.log"
+)
+
+// Options say which keeper to talk to.
+type Options struct {
+	StateDir string // of the socket, the lock and keeper.log; made if it is not there
+	Binary   string // cmd/keeper, started when no keeper runs; "" means that one has to run
+
+	// Exited is told of the end of every process that is not tethered, one call at a time. It may
+	// block and may use the client. Nil: this connection does not care.
+	Exited func(Exit)
+	Log    *slog.Logger
+}
+
+// Connect returns a connection to the keeper of a state directory, which it starts if none runs. The
+// error class is ErrUnavailable when that does not work.
+func Connect(ctx context.Context, o Options) (*Client, error) {
+	ctx, cancel := context.WithTimeout(ctx, connectBound)
+	defer cancel()
+	if err := o.prepare(); err != nil {
+		return nil, fmt.Errorf("connect to keeper: %w", err)
+	}
+	for {
+		conn, err := proto.Dial(o.StateDir)
+		if err == nil {
+			return newClient(ctx, conn, o)
+		}
+		if !nobodyHome(err) || o.Binary == "" {
+			return nil, fmt.Errorf("connect to keeper: %w: %w", err, errdefs.ErrUnavailable)
+		}
+		err = start(ctx, o)
+		if err == nil {
+			continue
+		}
+		if !errors.Is(err, errRunning) {
+			return nil, fmt.Errorf("start keeper: %w: %w", err, errdefs.ErrUnavailable)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("connect to keeper: %w: %w", ctx.Err(), errdefs.ErrUnavailable)
+		case <-time.After(redialPause):
+		}
+	}
+}
+
+// errRunning is that somebody else's keeper has the lock.
+var errRunning = errors.New("another keeper is starting or ending")
+
+// prepare makes the state directory, and the paths good for a process in another directory.
+func (o *Options) prepare() error {
+	var err error
+	if o.StateDir, err = filepath.Abs(o.StateDir); err != nil {
+		return err
+	}
+	if o.Binary != "" {
+		if o.Binary, err = filepath.Abs(o.Binary); err != nil {
+			return err
+		}
+	}
+	return os.MkdirAll(o.StateDir, 0o700)
+}
+
+// nobodyHome tells a socket without a keeper from other troubles.
+func nobodyHome(err error) bool {
+	return errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED)
+}
+
+// start starts a keeper that lives on without us, and returns when it can be reached, or with
+// errRunning.
+func start(ctx context.Context, o Options) error {
+	path := filepath.Join(o.StateDir, logName)
+	log, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return err
+	}
+	defer null.Close()
+	ready, notify, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer ready.Close()
+	proc, err := os.StartProcess(o.Binary, []string{"keeper", "--state", o.StateDir, "--ready", "3"}, &os.ProcAttr{
+		Dir:   "/",
+		Env:   []string{},
+		Files: []*os.File{null, log, log, notify},
+		Sys:   &syscall.SysProcAttr{Setsid: true},
+	})
+	notify.Close()
+	if err != nil {
+		return err
+	}
+	return awaitReady(ctx, proc, ready, path)
+}
+
+// awaitReady waits for the byte that a keeper writes when it serves. The goroutine that reaps it
+// ends with it, or with the daemon.
+func awaitReady(ctx context.Context, proc *os.Process, ready *os.File, log string) error {
+	ended := make(chan *os.ProcessState, 1)
+	go func() {
+		st, _ := proc.Wait()
+		ended <- st
+	}()
+	stop := context.AfterFunc(ctx, func() { ready.SetReadDeadline(time.Now()) })
+	defer stop()
+	if n, err := ready.Read(make([]byte, 1)); n == 1 {
+		return nil
+	} else if errors.Is(err, os.ErrDeadlineExceeded) {
+		return ctx.Err()
+	}
+	st := <-ended
+	if st != nil && st.ExitCode() == proto.ExitRunning {
+		return errRunning
+	}
+	return fmt.Errorf("%v before it served, see %s", st, log)
+}

@@ -1,0 +1,24 @@
+// Package keeper is the daemon's side of the keeper: it starts one where none runs, connects, and
+// asks it to run programs and to hold things.
+//
+// The keeper (cmd/keeper, package keeper/server) is the parent of containers, copies their output
+// into logs, records exits and stores files. It outlives the daemon. What it holds belongs to a key that the
+// daemon chooses, the id of a container or of an exec.
+//
+// The life of a container: the daemon makes the output pipes and opens the log, Run passes them,
+// with the program, and returns the pid and a pidfd; signals are sent on the pidfd, without the
+// keeper. The end comes as an Exit to Options.Exited, and is kept until Forget. The daemon holds duplicates of
+// the read ends and of the pidfd meanwhile: when the keeper is killed (Lost), Connect starts another, and
+// Adopt hands over what it needs to go on; in the pipes nothing is lost. When the daemon is
+// killed, the next one finds all in List and takes its duplicates with Fetch.
+//
+// An exec that belongs to one call is run tethered: its exit goes to Ran.Exited and is not kept, and
+// if the daemon dies, it is killed.
+//
+// Errors are classed by errdefs: ErrNotFound, ErrAlreadyExists, ErrFailedPrecondition,
+// ErrInvalidArgument for what the keeper refuses, ErrUnavailable when it cannot be reached or
+// went away. An *nsutil.OpError names the step of a program that failed.
+//
+// Concurrency: a Client's methods may be called from any goroutine. Two goroutines belong to it: one
+// reads the socket and ends with the connection, the other calls Options.Exited and ends after it.
+package keeper

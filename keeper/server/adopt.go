@@ -1,0 +1,70 @@
+package server
+
+import (
+	"os"
+	"syscall"
+	"time"
+
+	"tare/keeper/proto"
+	"tare/nsutil"
+)
+
+// adopt takes over a process that another keeper launched. It is not our child.
+func (s *Server) adopt(p *proto.Packet) *proto.Fault {
+	m, err := proto.ParseHeld(p.Body)
+	if err != nil {
+		return fault("adopt", err)
+	}
+	c, err := proto.NewCustody(m.Parts, p.Files)
+	if err != nil || c.PidFD == nil {
+		return faultf(proto.Malformed, "adopt %q: files do not fit parts %#x", m.Key, uint8(m.Parts))
+	}
+	proc, f := s.reserve(m.Key, nil)
+	if f != nil {
+		return f
+	}
+	p.Files = nil
+	if err := s.takeOver(proc, m.Pid, c); err != nil {
+		s.remove(proc)
+		return fault("adopt "+m.Key, err)
+	}
+	return nil
+}
+
+// takeOver begins the custody of an adopted process. The files are closed if that fails.
+func (s *Server) takeOver(p *process, pid int, c proto.Custody) error {
+	watch, err := nsutil.PidfdWatch(c.PidFD)
+	if err != nil {
+		c.Close()
+		return err
+	}
+	pidfd := c.PidFD
+	c.PidFD = nil
+	out, err := newOutput(c, s.log, p.Key)
+	if err != nil {
+		watch.Close()
+		pidfd.Close()
+		return err
+	}
+	s.started(p, pid, pidfd, out)
+	go s.awaitAdopted(p, watch)
+	return nil
+}
+
+// unknownStatus is that of exit code 255.
+const unknownStatus = syscall.WaitStatus(255 << 8)
+
+// awaitAdopted ends with the adopted process.
+func (s *Server) awaitAdopted(p *process, watch *os.File) {
+	defer watch.Close()
+	e := proto.Exit{Status: unknownStatus}
+	status, known, err := nsutil.PidfdAwaitExit(watch)
+	if err != nil {
+		s.log.Error("await adopted process", "key", p.Key, "err", err)
+	}
+	if known {
+		e.Status, e.Known = status, true
+	}
+	e.Time = time.Now()
+	s.exited(p, e)
+}

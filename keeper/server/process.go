@@ -1,0 +1,124 @@
+package server
+
+import (
+	"os"
+	"time"
+
+	"tare/keeper/proto"
+	"tare/nsutil"
+
+	"golang.org/x/sys/unix"
+)
+
+// drainBound is how long the report of an exit waits for the end of the output: somebody else, whom
+// the process left behind, may hold the pipe.
+const drainBound = 2 * time.Second
+
+// process is one process in custody, guarded by Server.mu. Its states go one way: launching,
+// running, exited.
+type process struct {
+	proto.Exit // Key and Pid from the beginning, the rest when it has exited
+	state      proto.State
+	owner      *session // to whom it is tethered, or nil
+	pidfd      *os.File // while it runs
+	out        *output
+}
+
+// reserve takes the key for a process to be launched.
+func (s *Server) reserve(key string, owner *session) (*process, *proto.Fault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.processes[key] != nil {
+		return nil, faultf(proto.Exists, "process %q exists", key)
+	}
+	p := &process{Exit: proto.Exit{Key: key}, state: proto.Launching, owner: owner}
+	s.processes[key] = p
+	return p, nil
+}
+
+// remove ends the custody of a process.
+func (s *Server) remove(p *process) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.removeLocked(p)
+}
+
+// removeLocked is remove with mu held.
+func (s *Server) removeLocked(p *process) {
+	delete(s.processes, p.Key)
+	if p.out != nil {
+		p.out.close()
+	}
+}
+
+// started records that a process runs. One whose owner has gone meanwhile is killed.
+func (s *Server) started(p *process, pid int, pidfd *os.File, out *output) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p.Pid, p.pidfd, p.out, p.state = pid, pidfd, out, proto.Running
+	if p.owner != nil && p.owner.gone {
+		s.kill(p)
+	}
+}
+
+// kill ends a running process. Preconditions: mu held.
+func (s *Server) kill(p *process) {
+	if p.pidfd == nil {
+		return
+	}
+	if err := nsutil.PidfdSignal(p.pidfd, unix.SIGKILL); err != nil {
+		s.log.Error("kill process", "key", p.Key, "err", err)
+	}
+}
+
+// exited records the end of a process and reports it, after its output has ended. A tethered process
+// is then forgotten.
+func (s *Server) exited(p *process, e proto.Exit) {
+	p.out.await(drainBound)
+	e.Key, e.Dropped = p.Key, p.out.log.Dropped()
+	s.mu.Lock()
+	e.Pid = p.Pid
+	p.Exit, p.state = e, proto.Exited
+	p.pidfd.Close()
+	p.pidfd = nil
+	told := s.audience(p)
+	if p.owner != nil {
+		s.removeLocked(p)
+	}
+	s.mu.Unlock()
+	for _, sess := range told {
+		sess.send(&proto.Packet{Kind: proto.KindExited, Body: e.Append(nil)})
+	}
+	p.out.finish()
+}
+
+// audience is who hears of a process's end. Preconditions: mu held.
+func (s *Server) audience(p *process) []*session {
+	if p.owner != nil {
+		return []*session{p.owner}
+	}
+	var all []*session
+	for sess := range s.sessions {
+		if sess.events {
+			all = append(all, sess)
+		}
+	}
+	return all
+}
+
+// custody returns duplicates of what is held of a process.
+func (s *Server) custody(key string) (proto.Held, proto.Custody, *proto.Fault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.processes[key]
+	if p == nil || p.state == proto.Launching {
+		return proto.Held{}, proto.Custody{}, faultf(proto.NotFound, "no process %q", key)
+	}
+	c := p.out.files()
+	c.PidFD = p.pidfd
+	c, err := c.Duplicate()
+	if err != nil {
+		return proto.Held{}, proto.Custody{}, fault("duplicate files", err)
+	}
+	return proto.Held{Key: key, Pid: p.Pid}, c, nil
+}

@@ -1,0 +1,116 @@
+package server
+
+import (
+	"errors"
+	"os"
+	"syscall"
+	"time"
+
+	"tare/keeper/proto"
+	"tare/nsutil"
+)
+
+// run begins a Run: what is wrong with the request itself is found at once and in order, the launch
+// takes a goroutine.
+func (s *Server) run(sess *session, p *proto.Packet) *proto.Fault {
+	m, err := proto.ParseRun(p.Body)
+	if err != nil {
+		return fault("run", err)
+	}
+	prog, n, err := nsutil.Decode(m.Program)
+	if err != nil {
+		return faultf(proto.Invalid, "run %q: %v", m.Key, err)
+	}
+	if n > len(p.Files) {
+		return faultf(proto.Invalid, "run %q: %d files for a program with %d", m.Key, len(p.Files), n)
+	}
+	c, err := proto.NewCustody(m.Parts&^(proto.PartConsole|proto.PartPidFD), p.Files[n:])
+	if err != nil {
+		return faultf(proto.Invalid, "run %q: %v", m.Key, err)
+	}
+	var owner *session
+	if m.Tether {
+		owner = sess
+	}
+	proc, f := s.reserve(m.Key, owner)
+	if f != nil {
+		return f
+	}
+	prog.Files, p.Files = p.Files[:n], nil
+	l := launch{sess: sess, id: p.ID, proc: proc, prog: prog, held: c, console: m.Parts&proto.PartConsole != 0}
+	go s.launch(&l)
+	return nil
+}
+
+// launch is a Run on its way.
+type launch struct {
+	sess    *session
+	id      uint64
+	proc    *process
+	prog    *nsutil.Program
+	held    proto.Custody
+	console bool
+	child   *child // the last process forked
+}
+
+// launch runs the program, answers the request, and has the reaper tell of the end.
+func (s *Server) launch(l *launch) {
+	st, err := s.fork(l)
+	proto.CloseAll(l.prog.Files)
+	l.prog = nil
+	if err == nil && l.console {
+		err = l.takeConsole(st.Given)
+	}
+	var out *output
+	if err == nil {
+		out, err = newOutput(l.held, s.log, l.proc.Key)
+		l.held = proto.Custody{}
+	}
+	if err != nil {
+		s.abandon(l, st, err)
+		return
+	}
+	// The answer is sent before anything may close the pidfd, and before the exit is reported.
+	files := append([]*os.File{st.PidFD}, st.Given...)
+	held := proto.Held{Key: l.proc.Key, Pid: st.Pid, Parts: proto.PartPidFD}
+	l.sess.send(&proto.Packet{Kind: proto.KindRan, ID: l.id, Body: held.Append(nil), Files: files})
+	proto.CloseAll(st.Given)
+	s.started(l.proc, st.Pid, st.PidFD, out)
+	s.reaper.whenGone(l.child, func(status syscall.WaitStatus, at time.Time) {
+		s.exited(l.proc, proto.Exit{Status: status, Known: true, Time: at})
+	})
+}
+
+// fork launches the program and makes its processes known to the reaper.
+func (s *Server) fork(l *launch) (nsutil.Started, error) {
+	expected := 1 + l.prog.Forks()
+	s.reaper.expect(expected)
+	st, err := nsutil.Launch(l.prog, nsutil.Watch{Forked: func(pid int) {
+		l.child = s.reaper.register(pid)
+		expected--
+	}})
+	s.reaper.expect(-expected)
+	return st, err
+}
+
+// takeConsole keeps a duplicate of the first descriptor given.
+func (l *launch) takeConsole(given []*os.File) error {
+	if len(given) == 0 {
+		return errors.New("the program gave no console")
+	}
+	var err error
+	l.held.Console, err = proto.Duplicate(given[0])
+	return err
+}
+
+// abandon answers a Run that failed. What runs of it is killed.
+func (s *Server) abandon(l *launch, st nsutil.Started, err error) {
+	if st.PidFD != nil {
+		s.kill(&process{Exit: proto.Exit{Key: l.proc.Key}, pidfd: st.PidFD})
+		st.PidFD.Close()
+	}
+	proto.CloseAll(st.Given)
+	l.held.Close()
+	s.remove(l.proc)
+	l.sess.answer(l.id, fault("run "+l.proc.Key, err))
+}

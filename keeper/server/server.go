@@ -1,0 +1,99 @@
+package server
+
+import (
+	"errors"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"tare/keeper/proto"
+)
+
+// acceptPause is waited after a failed accept(2): with no descriptor left (EMFILE), trying again at
+// once would only burn time.
+const acceptPause = 100 * time.Millisecond
+
+// Server has custody of processes, their output, and files.
+type Server struct {
+	log     *slog.Logger
+	pid     int
+	reaper  *reaper
+	stopped chan struct{}
+
+	mu        sync.Mutex
+	processes map[string]*process
+	store     map[string][]*os.File
+	sessions  map[*session]bool
+	stopping  bool
+}
+
+// New returns a server that reaps the children of this process from now on: all of them, so that
+// nothing else in it may wait for children.
+func New(log *slog.Logger) *Server {
+	s := &Server{
+		log: log, pid: os.Getpid(), reaper: newReaper(), stopped: make(chan struct{}),
+		processes: map[string]*process{}, store: map[string][]*os.File{}, sessions: map[*session]bool{},
+	}
+	go s.reaper.run()
+	return s
+}
+
+// Serve answers clients until a Stop request or an error. What runs goes on running.
+func (s *Server) Serve(l *Listener) error {
+	failed := make(chan error, 1)
+	go func() { failed <- s.accept(l) }()
+	select {
+	case err := <-failed:
+		return err
+	case <-s.stopped:
+		l.Close()
+		<-failed
+		return nil
+	}
+}
+
+// accept ends when the listener is closed.
+func (s *Server) accept(l *Listener) error {
+	for {
+		conn, err := l.Accept()
+		switch {
+		case errors.Is(err, os.ErrClosed):
+			return err
+		case errors.Is(err, os.ErrPermission):
+			s.log.Warn("refuse client", "err", err)
+		case err != nil:
+			s.log.Error("accept client", "err", err)
+			time.Sleep(acceptPause)
+		default:
+			go s.serve(conn)
+		}
+	}
+}
+
+// stop ends the server, unless processes run; by force, these are killed.
+func (s *Server) stop(p *proto.Packet) *proto.Fault {
+	m, err := proto.ParseStop(p.Body)
+	if err != nil {
+		return fault("stop", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	live := 0
+	for _, proc := range s.processes {
+		if proc.state != proto.Exited {
+			live++
+		}
+	}
+	if live > 0 && !m.Force {
+		return faultf(proto.Precondition, "stop: %d processes run", live)
+	}
+	for _, proc := range s.processes {
+		s.kill(proc)
+	}
+	if !s.stopping {
+		s.stopping = true
+		close(s.stopped)
+	}
+	return nil
+}
