@@ -1,0 +1,42 @@
+# Tare's commands for people and for CI. "make help" lists them.
+
+GO ?= go
+export CGO_ENABLED = 0
+
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+CRICTL      = sigs.k8s.io/cri-tools/cmd/crictl
+LDFLAGS     = -s -w
+
+.PHONY: help run build test unit cri bench lint clean install-packages
+
+help: ## list the commands
+	@echo "Tare, a Kubernetes CRI runtime. As root, on Linux 6.1 or newer:"
+	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 26
+
+run: install-packages build bin/crictl ## demo: daemon, registry, a pod with two containers; Ctrl-C removes all
+	@exec bin/demo
+
+build: ## bin/tare, bin/keeper and the tools beside them
+	@echo "== build"
+	@$(GO) build -trimpath -ldflags='$(LDFLAGS)' -o bin/tare ./cmd/shim
+	@$(GO) build -trimpath -ldflags='$(LDFLAGS)' -o bin/ ./cmd/keeper ./cmd/tare-bridge
+	@$(GO) build -trimpath -o bin/ ./hack/demo ./hack/bench ./test/registry/cmd/registry ./test/leak/cmd/leak
+
+bin/crictl: test/cri/go.mod
+	@echo "== build crictl"
+	@$(GO) -C test/cri build -trimpath -ldflags='$(LDFLAGS)' -o ../../bin/crictl $(CRICTL)
+
+test: ## everything CI asks for: lint, unit, kernel and conformance tests
+	@hack/test.sh
+
+bench: install-packages build ## p50/p95 of pods and execs, memory, idle CPU, beside the targets
+	@exec bin/bench
+
+lint: ## gofmt, vet and staticcheck, also for arm64
+	@hack/lint.sh
+
+install-packages: ## the Debian packages that tests and demo need, as far as they are missing
+	@hack/install-packages.sh
+
+clean: ## what was built
+	@rm -rf bin

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"slices"
+
+	"google.golang.org/grpc"
+
+	"tare/cgroup"
+	"tare/cni"
+	"tare/cri"
+	"tare/images"
+	"tare/keeper"
+	"tare/lifecycle"
+	"tare/store"
+)
+
+// recordsDir is the directory of the pods' records below the state directory.
+const recordsDir = "pods"
+
+// daemon is every part of a running daemon, built once and in order.
+type daemon struct {
+	settings settings
+	log      *slog.Logger
+	store    *store.Store
+	broken   []store.Broken
+	keeper   *keeper.Client
+	exits    *exits
+	cgroups  *cgroup.Tree
+	images   *images.Store
+	network  *cni.Network
+	runtime  *lifecycle.Runtime
+	closers  []func() error // one for each part, in the order of opening
+}
+
+// open builds the parts. Preconditions: the state directory is claimed. The caller closes the
+// daemon, which leaves containers and keeper running.
+func open(ctx context.Context, s settings, log *slog.Logger) (_ *daemon, err error) {
+	d := &daemon{settings: s, log: log, exits: newExits()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.close())
+		}
+	}()
+	if d.store, d.broken, err = store.Open(filepath.Join(s.State, recordsDir)); err != nil {
+		return nil, fmt.Errorf("open records: %w", err)
+	}
+	d.onClose(func() error { d.store.Close(); return nil })
+	d.keeper, err = keeper.Connect(ctx, keeper.Options{StateDir: s.State, Binary: s.keeper, Exited: d.exits.deliver, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	d.onClose(d.keeper.Close)
+	if d.cgroups, err = cgroup.Open(cgroupDriver(s.Config.Cgroup.Driver), s.Config.Cgroup.Root, log); err != nil {
+		return nil, fmt.Errorf("open cgroups: %w", err)
+	}
+	d.onClose(d.cgroups.Close)
+	d.images, err = images.Open(ctx, images.Options{
+		Root: filepath.Join(s.Root, "images"), RegistryConfig: s.Config.Registry.ConfigPath, Pinned: s.Config.Images.Pinned,
+	}, log)
+	if err != nil {
+		return nil, err
+	}
+	d.onClose(d.images.Close)
+	if d.network, err = cni.Open(networkOptions(s), log); err != nil {
+		return nil, err
+	}
+	d.onClose(d.network.Close)
+	d.runtime, err = lifecycle.New(
+		lifecycle.Options{Root: s.Root, State: s.State, NetNS: s.Config.CNI.NetNSDir},
+		lifecycle.Deps{Store: d.store, Keeper: d.keeper, Images: d.images, Network: d.network, Cgroups: d.cgroups, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	d.onClose(func() error { d.exits.close(); d.runtime.Close(); return nil })
+	return d, nil
+}
+
+func (d *daemon) onClose(f func() error) { d.closers = append(d.closers, f) }
+
+// close closes the parts, the last one first.
+func (d *daemon) close() error {
+	var errs []error
+	for _, f := range slices.Backward(d.closers) {
+		errs = append(errs, f())
+	}
+	d.exits.close()
+	return errors.Join(errs...)
+}
+
+// recover brings records, keeper and kernel together, then removes images nothing uses any more.
+// From then on, exits are recorded as they come.
+func (d *daemon) recover(ctx context.Context) error {
+	if err := d.runtime.Recover(ctx, d.broken); err != nil {
+		return err
+	}
+	d.exits.to(d.runtime.Exited)
+	if err := d.images.Sweep(ctx); err != nil {
+		d.log.Warn("layers of removed images stay for now", "err", err)
+	}
+	return nil
+}
+
+// server offers the daemon's parts as CRI.
+func (d *daemon) server() (*grpc.Server, error) {
+	s := grpc.NewServer(cri.Options(d.log)...)
+	cri.New(cri.Deps{
+		Store: d.store, Sandboxes: d.runtime, Containers: d.runtime, Processes: d.runtime,
+		Images: d.images, ImageUsage: d.images, Network: d.network,
+		Version: version, Handlers: handlers(d.settings.Root), Features: features(),
+		SystemdCgroup: d.cgroups.Driver() == cgroup.DriverSystemd, Config: d.settings,
+	}).Register(s)
+	return s, nil
+}
+
+func networkOptions(s settings) cni.Options {
+	c := s.Config.CNI
+	return cni.Options{
+		ConfDir: c.ConfDir, BinDirs: c.BinDirs, Bridge: c.Bridge, Subnets: c.Subnets,
+		DataDir: filepath.Join(s.Root, "cni"), BootDir: filepath.Join(s.State, "cni"),
+	}
+}
+
+// cgroupDriver is the configuration's word in package cgroup's.
+func cgroupDriver(name string) cgroup.Driver {
+	if name == "auto" {
+		return cgroup.DriverAuto
+	}
+	return cgroup.Driver(name)
+}

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+const (
+	// daemonPatience is how long a daemon may take to end; it ends calls under way after
+	// shutdownPatience.
+	daemonPatience = 30 * time.Second
+	// stopAtOnce is how many pods are removed side by side.
+	stopAtOnce = 8
+)
+
+func stopCommand() *cobra.Command {
+	var state, keeper string
+	var all bool
+	c := &cobra.Command{
+		Use:   "stop",
+		Short: "Stop the daemon; with --all also pods and keeper",
+		Long: `Stop the daemon of a state directory. Containers run on under the keeper.
+
+With --all, everything goes: pods, containers, the daemon, the keeper, the embedded
+network's bridge and rules, and the state directory. It works likewise when the
+daemon, the keeper or both have died. Images stay, below --root of the daemon.`,
+		Example: `  tare stop                       end the daemon, as an upgrade does
+  tare stop --all                 end everything
+  tare stop --all --state /tmp/t/state`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := absolute(&state); err != nil {
+				return err
+			}
+			if all {
+				return stopAll(c.Context(), state, keeper, c.OutOrStdout())
+			}
+			pid, err := endDaemon(state, daemonPatience)
+			if err == nil && pid == 0 {
+				fmt.Fprintf(c.OutOrStdout(), "no daemon runs with %s\n", state)
+			}
+			return err
+		},
+	}
+	fl := c.Flags()
+	fl.BoolVar(&all, "all", false, "end pods and keeper too, and leave nothing")
+	fl.StringVar(&state, "state", defaultState, "state directory of the daemon")
+	fl.StringVar(&keeper, "keeper", "", "keeper executable (default: the one beside this program)")
+	return c
+}
+
+// stopAll ends the daemon, then removes what it had, in this process and by the daemon's own
+// code: so that it makes no difference what was alive and what was not.
+func stopAll(ctx context.Context, state, keeper string, out io.Writer) error {
+	pid, err := endDaemon(state, daemonPatience)
+	if err != nil {
+		return err
+	}
+	s, err := recorded(state)
+	if errors.Is(err, fs.ErrNotExist) {
+		fmt.Fprintf(out, "nothing to stop in %s\n", state)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if s.keeper, err = keeperBinary(keeper); err != nil {
+		return err
+	}
+	mine, err := claim(state)
+	if err != nil {
+		return err
+	}
+	pods, err := removeAll(ctx, s)
+	if err != nil {
+		return errors.Join(fmt.Errorf("stop all of %s: %w", state, err), mine.release())
+	}
+	if pid != 0 {
+		fmt.Fprintf(out, "stopped daemon %d, ", pid)
+	}
+	fmt.Fprintf(out, "removed %d pods, the keeper, and what they left\n", pods)
+	return mine.clear()
+}
+
+// removeAll removes pods, network and keeper of a daemon that does not run, and returns how many
+// pods there were. Every step is tried whatever became of the others.
+func removeAll(ctx context.Context, s settings) (pods int, err error) {
+	log, err := newLog("error")
+	if err != nil {
+		return 0, err
+	}
+	d, err := open(ctx, s, log)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, d.close()) }()
+	pods = len(d.store.Pods()) + len(d.broken)
+	if err := d.recover(ctx); err != nil {
+		return pods, err
+	}
+	return pods, errors.Join(d.removePods(ctx), d.network.Teardown(ctx), d.keeper.Stop(ctx, true))
+}
+
+// removePods removes every pod, a few at once.
+func (d *daemon) removePods(ctx context.Context) error {
+	var wg sync.WaitGroup
+	all := d.store.Pods()
+	errs := make([]error, len(all))
+	slots := make(chan struct{}, stopAtOnce)
+	for i, p := range all {
+		slots <- struct{}{}
+		wg.Go(func() { // ends with the pod
+			errs[i] = d.runtime.RemovePod(ctx, p.ID)
+			<-slots
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
