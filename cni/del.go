@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"tare/spec"
 
@@ -128,8 +129,10 @@ func (n *Network) Teardown(ctx context.Context) error {
 // removeDirs removes what Teardown has emptied; a record whose DEL failed keeps its directory.
 func (n *Network) removeDirs() error {
 	var errs []error
-	for _, dir := range []string{"leases", "results"} {
-		err := os.Remove(n.opts.DataDir + "/" + dir)
+	for _, dir := range []string{
+		filepath.Join(n.opts.DataDir, "leases"), filepath.Join(n.opts.BootDir, "results"),
+	} {
+		err := os.Remove(dir)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTEMPTY) {
 			errs = append(errs, err)
 		}

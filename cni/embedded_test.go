@@ -160,8 +160,8 @@ func TestPodsReachEachOtherAndTheHost(t *testing.T) {
 func noLeases(t *testing.T, n *Network) {
 	t.Helper()
 	var left []string
-	for _, pattern := range []string{"leases/tare/*[0-9]", "leases/tare/*.tmp", "attachments/*", "results/*"} {
-		found, err := filepath.Glob(filepath.Join(n.opts.DataDir, pattern))
+	for _, pattern := range []string{"data/leases/tare/*[0-9]", "data/leases/tare/*.tmp", "data/attachments/*", "boot/results/*"} {
+		found, err := filepath.Glob(filepath.Join(filepath.Dir(n.opts.DataDir), pattern))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -29,7 +29,7 @@ type Options struct {
 	ConfDir string   // configurations; empty: /etc/cni/net.d
 	BinDirs []string // plugin binaries; empty: /opt/cni/bin, /usr/lib/cni, /usr/libexec/cni
 	DataDir string   // attachments and leases; survives a boot
-	BootDir string   // what must not survive a boot; empty: DataDir
+	BootDir string   // ADD's results and changed sysctls; should not survive a boot; empty: DataDir
 	Bridge  string   // the embedded network's bridge; empty: tare0
 	// Subnets are the embedded network's until SetPodCIDR replaces them, at most one per
 	// family; empty: 10.88.0.0/16, and a ULA if the host has an IPv6 address.
@@ -129,7 +129,8 @@ func Open(o Options, log *slog.Logger) (*Network, error) {
 	}
 	n := &Network{opts: o, log: log, plugin: plugin, records: recs, conf: conf}
 	n.runner = &runner{plugin: plugin, timeout: o.Timeout}
-	n.libcni = libcni.NewCNIConfigWithCacheDir(o.BinDirs, o.DataDir, n.runner)
+	// ADD's results describe links and rules of this boot.
+	n.libcni = libcni.NewCNIConfigWithCacheDir(o.BinDirs, o.BootDir, n.runner)
 	n.suspect = make(map[spec.PodID]struct{}, len(old))
 	for _, r := range old {
 		n.suspect[r.Pod] = struct{}{}
@@ -142,8 +143,7 @@ func Open(o Options, log *slog.Logger) (*Network, error) {
 func (n *Network) Close() error {
 	n.retry.close()
 	n.status.wait()
-	n.plugin.Close()
-	return nil
+	return n.plugin.Close()
 }
 
 // undoContext is for what must be done although the caller has gone: its own deadline, and

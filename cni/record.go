@@ -37,9 +37,10 @@ func (r *record) runtimeConf() *libcni.RuntimeConf {
 	}
 }
 
-// records is a directory with one file per attachment, replaced by rename. Not synced to the
-// disk: after a power loss no pod is alive, and what is left of one on the disk (leases) is
-// found by the GC verb.
+// records is a directory with one file per attachment, written once. One cut short by a crash
+// stands for an ADD that never began, so no rename is needed. Not synced to the disk: after a
+// power loss no pod is alive, and what is left of one on the disk (leases) is found by the GC
+// verb.
 type records struct{ dir string }
 
 const recordSuffix = ".json"
@@ -59,12 +60,8 @@ func (d records) write(r *record) error {
 	if err != nil {
 		return fmt.Errorf("record attachment: %w", err)
 	}
-	tmp := d.path(r.Pod) + ".tmp"
-	if err := os.WriteFile(tmp, data, 0o600); err != nil {
-		return fmt.Errorf("record attachment: %w", err)
-	}
-	if err := os.Rename(tmp, d.path(r.Pod)); err != nil {
-		return fmt.Errorf("record attachment: %w", err)
+	if err := os.WriteFile(d.path(r.Pod), data, 0o600); err != nil {
+		return fmt.Errorf("record attachment: %w", errors.Join(err, d.remove(r.Pod)))
 	}
 	return nil
 }
@@ -103,7 +100,7 @@ func (d records) list(log *slog.Logger) ([]*record, error) {
 	for _, e := range entries {
 		id, ok := strings.CutSuffix(e.Name(), recordSuffix)
 		if !ok {
-			continue // a temporary file of a write that never finished, or that is under way
+			continue // not ours
 		}
 		r, err := d.read(spec.PodID(id))
 		switch {

@@ -49,18 +49,19 @@ func (p *Plugin) Add(args *skel.CmdArgs) (types.Result, error) {
 		return nil, err
 	}
 	defer pod.Close()
-	h, err := p.podHandle(pod)
-	if err != nil {
-		return nil, err
-	}
-	defer h.Close()
+	inPod := p.dialPod(pod)
+	defer func() {
+		if h, err := inPod(); err == nil {
+			h.Close()
+		}
+	}()
 
 	at := attachment{args.ContainerID, args.IfName}
-	var back undo
 	out := outcome{veth: veth{host: at.hostName(), peer: at.ifName}}
 	if out.bridge, err = p.ensure(c, n); err != nil {
 		return nil, err
 	}
+	var back undo
 	if out.addrs, err = n.leases.acquire(at.owner(), c.Subnets); err != nil {
 		return nil, err
 	}
@@ -71,7 +72,7 @@ func (p *Plugin) Add(args *skel.CmdArgs) (types.Result, error) {
 		return nil, back.run(err)
 	}
 	back = append(back, func() error { return p.deleteLink(out.veth.host) })
-	if err := p.connect(c, h, out); err != nil {
+	if err := p.connect(c, inPod, out); err != nil {
 		return nil, back.run(err)
 	}
 	if err := p.publish(c, n, out); err != nil {
@@ -81,7 +82,11 @@ func (p *Plugin) Add(args *skel.CmdArgs) (types.Result, error) {
 }
 
 // connect configures the pod's side and waits until both pass traffic.
-func (p *Plugin) connect(c *Config, h *netlink.Handle, out outcome) error {
+func (p *Plugin) connect(c *Config, inPod func() (*netlink.Handle, error), out outcome) error {
+	h, err := inPod()
+	if err != nil {
+		return err
+	}
 	if err := configurePod(h, out.veth.peer, out.addrs); err != nil {
 		return err
 	}

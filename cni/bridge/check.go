@@ -41,7 +41,7 @@ func (p *Plugin) Check(args *skel.CmdArgs) error {
 		return errors.Join(append(errs, err)...)
 	}
 	defer pod.Close()
-	h, err := p.podHandle(pod)
+	h, err := p.dialPod(pod)()
 	if err != nil {
 		return errors.Join(append(errs, err)...)
 	}

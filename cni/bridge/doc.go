@@ -17,6 +17,6 @@
 // not run beside an ADD it has not been told of.
 //
 // No thread changes its network namespace here, but for the moment in which package netlink
-// opens a socket inside the pod (see podHandle). Not here: choosing configurations, recording
+// opens a socket inside the pod (see dialPod). Not here: choosing configurations, recording
 // attachments, other plugins (package cni).
 package bridge

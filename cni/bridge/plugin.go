@@ -67,12 +67,15 @@ func New() (*Plugin, error) {
 }
 
 // Close waits for deletions under way. No verb may be running.
-func (p *Plugin) Close() {
+func (p *Plugin) Close() error {
 	p.wg.Wait()
-	for _, n := range p.networks {
-		n.close()
-	}
 	p.links.Close()
+	var errs []error
+	for _, n := range p.networks {
+		errs = append(errs, n.close(), n.leases.close())
+	}
+	clear(p.networks)
+	return errors.Join(errs...)
 }
 
 // Run is one call of the plugin in process: command is CNI_COMMAND, the answer what would be on
@@ -122,7 +125,9 @@ func Main() {
 		GC:     func(args *skel.CmdArgs) error { return onWire(p.GC(args)) },
 		Status: func(args *skel.CmdArgs) error { return onWire(p.Status(args)) },
 	}, Versions, "tare-bridge: bridge, addresses and host ports for pods (CNI)")
-	p.Close()
+	if err := p.Close(); err != nil && fail == nil {
+		fail = types.NewError(types.ErrInternal, err.Error(), "")
+	}
 	if fail != nil {
 		fail.Print()
 		os.Exit(1)
@@ -155,8 +160,9 @@ func (p *Plugin) network(c *Config) (*network, error) {
 	if err != nil {
 		return nil, err
 	}
-	if old := p.networks[key]; old != nil {
+	if old := p.networks[key]; old != nil { // masquerade was switched
 		old.close()
+		l = old.leases
 	}
 	n := &network{table: newTable(c), leases: l}
 	p.networks[key] = n

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"sync"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -18,31 +19,38 @@ import (
 // namespace registers (net_dev_init, net/core/dev.c).
 const loIndex = 1
 
-// podHandle opens a netlink socket in the pod's network namespace. The caller closes it.
+// dialPod starts to open a netlink socket in the pod's network namespace and to set lo up
+// there, and returns what waits for it; the caller closes the handle. It takes a tenth of an
+// ADD, in which the host's side can be seen to.
 //
 // netlink.NewHandleAt moves the thread there and back but does not say whether the way back
 // succeeded, so it runs on a thread of its own that is given back only when it was seen to be
 // at home; otherwise the thread ends with the goroutine.
-func (p *Plugin) podHandle(pod *os.File) (*netlink.Handle, error) {
+func (p *Plugin) dialPod(pod *os.File) (wait func() (*netlink.Handle, error)) {
 	type result struct {
 		handle *netlink.Handle
 		err    error
 	}
-	done := make(chan result)
+	done := make(chan result, 1)
 	go func() { // ends with its one answer
 		runtime.LockOSThread()
 		h, err := netlink.NewHandleAt(netns.NsHandle(pod.Fd()), unix.NETLINK_ROUTE)
 		if here, e := currentNetNS(); e == nil && here == p.home {
 			runtime.UnlockOSThread()
 		}
+		if err != nil {
+			err = fmt.Errorf("netlink in netns %s: %w", pod.Name(), err)
+		} else if err = h.LinkSetUp(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: loIndex}}); err != nil {
+			h.Close()
+			err = fmt.Errorf("set lo up: %w", err)
+		}
 		done <- result{h, err}
 	}()
-	r := <-done
-	runtime.KeepAlive(pod)
-	if r.err != nil {
-		return nil, fmt.Errorf("netlink in netns %s: %w", pod.Name(), r.err)
-	}
-	return r.handle, nil
+	return sync.OnceValues(func() (*netlink.Handle, error) {
+		r := <-done
+		runtime.KeepAlive(pod)
+		return r.handle, r.err
+	})
 }
 
 // inode identifies a namespace, namespaces(7).
@@ -71,12 +79,8 @@ func openPod(path string) (*os.File, error) {
 	return f, nil
 }
 
-// configurePod gives the pod's side of the veth its addresses and default routes, and sets it
-// and lo up.
+// configurePod gives the pod's side of the veth its addresses and default routes, and sets it up.
 func configurePod(h *netlink.Handle, ifName string, addrs []netip.Prefix) error {
-	if err := h.LinkSetUp(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: loIndex}}); err != nil {
-		return fmt.Errorf("set lo up: %w", err)
-	}
 	link, err := h.LinkByName(ifName)
 	if err != nil {
 		return fmt.Errorf("find %s: %w", ifName, err)

@@ -164,7 +164,7 @@ func (j journal) write(changes map[string]string) error {
 }
 
 // readSysctl and writeSysctl act on the namespace of the calling thread, which is the host's
-// on every thread but the one inside podHandle.
+// on every thread but the one inside dialPod.
 func readSysctl(name string) (string, error) {
 	b, err := os.ReadFile(filepath.Join(sysctlRoot, name))
 	if err != nil {
