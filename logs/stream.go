@@ -85,10 +85,8 @@ func (s *Stream) Copy() error {
 		switch {
 		case errors.Is(perr, os.ErrDeadlineExceeded):
 			s.flush()
-		case errors.Is(perr, os.ErrClosed) || s.err == io.EOF:
+		case perr != nil || s.err == io.EOF: // without a deadline, only Close ends the waiting
 			return nil
-		case perr != nil:
-			return perr
 		case s.err != nil:
 			return os.NewSyscallError("read", s.err)
 		default:

@@ -185,8 +185,8 @@ func (c *Conn) recvmsg() (int, []*os.File, error) {
 			}
 		}
 	})
-	if perr != nil {
-		return 0, nil, fmt.Errorf("receive: %w", perr)
+	if perr != nil { // without a deadline, only closing ends the waiting
+		return 0, nil, fmt.Errorf("receive: %w", os.ErrClosed)
 	}
 	if err != nil {
 		return 0, nil, os.NewSyscallError("recvmsg", err)

@@ -106,7 +106,7 @@ func Duplicate(f *os.File) (*os.File, error) {
 	var derr error
 	err = raw.Control(func(from uintptr) { fd, derr = unix.FcntlInt(from, unix.F_DUPFD_CLOEXEC, 3) })
 	if err != nil {
-		return nil, err
+		return nil, os.ErrClosed // the only error of Control
 	}
 	if derr != nil {
 		return nil, os.NewSyscallError("fcntl F_DUPFD_CLOEXEC", derr)

@@ -93,7 +93,7 @@ func (l *Listener) open(stateDir string) error {
 	return err
 }
 
-// Accept waits for a client that may be one.
+// Accept waits for a client that may be one. os.ErrClosed: the listener is closed.
 func (l *Listener) Accept() (*proto.Conn, error) {
 	var conn int
 	var err error
@@ -102,7 +102,7 @@ func (l *Listener) Accept() (*proto.Conn, error) {
 		return err != unix.EAGAIN && err != unix.EINTR && err != unix.ECONNABORTED
 	})
 	if perr != nil {
-		return nil, perr
+		return nil, os.ErrClosed // nothing else ends the waiting
 	}
 	if err != nil {
 		return nil, os.NewSyscallError("accept", err)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"syscall"
 	"time"
 
@@ -47,14 +48,16 @@ func (s *Server) serve(conn *proto.Conn) {
 	defer conn.Close()
 	sess := &session{conn: conn}
 	if err := s.welcome(sess); err != nil {
-		s.log.Warn("greet client", "err", err)
+		if !ended(err) {
+			s.log.Warn("greet client", "err", err)
+		}
 		return
 	}
 	defer s.leave(sess)
 	for {
 		p, err := conn.Recv()
 		if err != nil {
-			if !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
+			if !ended(err) {
 				s.log.Warn("read from client", "err", err)
 			}
 			return
@@ -66,6 +69,11 @@ func (s *Server) serve(conn *proto.Conn) {
 			return
 		}
 	}
+}
+
+// ended tells the end of a connection from garbage on it.
+func ended(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, os.ErrClosed) || errors.Is(err, syscall.ECONNRESET)
 }
 
 // welcome agrees on a version and enters the session into the books.
