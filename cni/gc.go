@@ -24,10 +24,17 @@ func (n *Network) GC(ctx context.Context, live []spec.PodID) error {
 		return err
 	}
 	var errs []error
+	hung := make(map[string]bool) // by configuration: one deadline to wait for is enough
 	for _, rec := range n.doomed(all, live) {
+		conf := string(rec.Config)
+		if hung[conf] {
+			n.giveToRetry(rec.Pod)
+			continue
+		}
 		if err := n.collect(ctx, rec.Pod); err != nil {
 			errs = append(errs, fmt.Errorf("pod %s: %w", rec.Pod, err))
 			n.giveToRetry(rec.Pod)
+			hung[conf] = errors.Is(err, context.DeadlineExceeded)
 		}
 	}
 	return errors.Join(append(errs, n.collectRest(ctx))...)

@@ -108,6 +108,8 @@ func becomeHost() error {
 // hostState is everything that a test must leave as it found it.
 type hostState struct {
 	links, tables, netns, sysctls, namespaces string
+
+	files int // open ones, but for the runtime's own
 }
 
 func readHost(t testing.TB) hostState {
@@ -141,6 +143,7 @@ func readHost(t testing.TB) hostState {
 	return hostState{
 		links: strings.Join(names, " "), tables: string(tables), netns: strings.Join(netns, " "),
 		sysctls: strings.Join(sysctls, " "), namespaces: threadNamespaces(t),
+		files: openFiles(t),
 	}
 }
 
@@ -159,6 +162,22 @@ func threadNamespaces(t testing.TB) string {
 		}
 	}
 	return strings.Join(seen, " ")
+}
+
+// openFiles counts without epoll and the like, which the runtime opens when it first needs them.
+func openFiles(t testing.TB) int {
+	t.Helper()
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, fd := range fds {
+		if target, err := os.Readlink("/proc/self/fd/" + fd.Name()); err == nil && !strings.HasPrefix(target, "anon_inode:") {
+			n++
+		}
+	}
+	return n
 }
 
 // leavesNothing fails the test if at its end the host is not as it is now. Call it first: the

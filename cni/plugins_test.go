@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -51,6 +52,11 @@ func TestReferencePlugins(t *testing.T) {
 			t.Skip("no reference plugins (Debian: containernetworking-plugins):", err)
 		}
 	}
+	leavesNothing(t)
+	t.Cleanup(func() { // what these plugins share between pods is never removed by them
+		exec.Command("ip", "link", "del", "tctref0").Run()
+		exec.Command("nft", "flush", "ruleset").Run()
+	})
 	o := options(t)
 	leases := t.TempDir()
 	writeConfig(t, o, "10-ref.conflist", fmt.Sprintf(reference, leases))
@@ -318,6 +324,45 @@ func TestDelIsRetried(t *testing.T) {
 	del(t, n, b)
 	n.Close()
 	os.Remove(fail)
+	n = open(t, o)
+	if err := n.GC(t.Context(), nil); err != nil {
+		t.Error(err)
+	}
+	noLeases(t, n)
+}
+
+// Plugins that hang at DEL cost GC and repeated Dels one deadline, not one per pod.
+func TestDelHangs(t *testing.T) {
+	leavesNothing(t)
+	o := options(t)
+	o.Timeout = 400 * time.Millisecond
+	hang := filepath.Join(t.TempDir(), "hang")
+	writePlugin(t, o, "stuck", "[ $CNI_COMMAND = DEL ] && [ -e "+hang+" ] && sleep 1000\n"+wellBehaved)
+	writeConfig(t, o, "10.conflist", conflist("stuck", "1.0.0", "stuck"))
+	n := open(t, o)
+	var pods []Pod
+	for i := range 5 {
+		p := newPod(t, fmt.Sprintf("p%d", i))
+		add(t, n, p)
+		pods = append(pods, p)
+	}
+	n.Close()
+	n = open(t, o)
+	if err := os.WriteFile(hang, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	if err := n.GC(t.Context(), nil); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("GC: %v", err)
+	}
+	for _, p := range pods {
+		del(t, n, p)
+	}
+	if d := time.Since(start); d > 2*o.Timeout {
+		t.Errorf("took %v", d)
+	}
+	os.Remove(hang)
+	n.Close()
 	n = open(t, o)
 	if err := n.GC(t.Context(), nil); err != nil {
 		t.Error(err)

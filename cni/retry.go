@@ -57,6 +57,14 @@ func (r *retrier) start(ctx context.Context, id spec.PodID) {
 	})
 }
 
+// has says whether the attachment is in its hands.
+func (r *retrier) has(id spec.PodID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, ok := r.pending[id]
+	return ok
+}
+
 func (r *retrier) forget(id spec.PodID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
