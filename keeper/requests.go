@@ -44,6 +44,9 @@ func (c *Client) Run(ctx context.Context, r Run) (Ran, error) {
 		parts |= proto.PartConsole
 	}
 	m := proto.Run{Key: r.Key, Parts: parts, Tether: r.Tether, Program: r.Program.Encode()}
+	for _, f := range r.Program.Files {
+		f.Fd() // A process expects its descriptors in blocking mode, which this sets; os.Pipe's are not.
+	}
 	p := &proto.Packet{Kind: proto.KindRun, Body: m.Append(nil)}
 	p.Files = append(append(p.Files, r.Program.Files...), held...)
 	call := &call{}

@@ -43,38 +43,46 @@ func PidfdWatch(pidfd *os.File) (*os.File, error) {
 	return os.NewFile(uintptr(fd), "pidfd"), nil
 }
 
-// pidfdReapBound is how long PidfdAwaitExit waits for a process's parent to reap it.
-const pidfdReapBound = 2 * time.Second
+// pidfdReapBound is how long PidfdAwaitExit waits for a process's parent to reap it. Some inits of
+// containers look after their children every few seconds only.
+const pidfdReapBound = 5 * time.Second
+
+// PidfdExit is the end of a process as a pidfd tells it.
+type PidfdExit struct {
+	At     time.Time
+	Known  bool // Status is
+	Status syscall.WaitStatus
+}
 
 // PidfdAwaitExit waits until a process that need not be the caller's child has ended, on a file
-// of PidfdWatch. It returns the process's wait status, if the kernel tells (ok).
+// of PidfdWatch.
 //
 // A pidfd becomes readable when the process has ended, and hangs up when its parent has reaped it
 // (kernel commit "pidfd_poll: report POLLHUP when pid_task() == NULL", Linux 6.9). The status is kept
 // from then on for whoever holds a pidfd (PIDFD_INFO_EXIT, Linux 6.15). On older kernels, and with a
 // parent that does not reap, the status stays unknown, pidfdReapBound after the end.
-func PidfdAwaitExit(watch *os.File) (status syscall.WaitStatus, ok bool, err error) {
+func PidfdAwaitExit(watch *os.File) (PidfdExit, error) {
 	raw, err := watch.SyscallConn()
 	if err != nil {
-		return 0, false, err
+		return PidfdExit{}, err
 	}
-	var seen int16
-	for want := int16(unix.POLLIN); seen&unix.POLLHUP == 0; want = unix.POLLHUP {
-		err := raw.Read(func(fd uintptr) bool {
-			seen = pollNow(int(fd))
-			return seen&want != 0
-		})
-		if os.IsTimeout(err) {
-			break
-		}
-		if err != nil {
-			return 0, false, err
-		}
-		if err := watch.SetReadDeadline(time.Now().Add(pidfdReapBound)); err != nil {
-			return 0, false, err
-		}
+	if err := pidfdPoll(raw, unix.POLLIN); err != nil {
+		return PidfdExit{}, err
 	}
-	return pidfdStatus(watch)
+	e := PidfdExit{At: time.Now()}
+	if err := watch.SetReadDeadline(e.At.Add(pidfdReapBound)); err != nil {
+		return e, err
+	}
+	if err := pidfdPoll(raw, unix.POLLHUP); err != nil && !os.IsTimeout(err) {
+		return e, err
+	}
+	e.Status, e.Known, err = pidfdStatus(watch)
+	return e, err
+}
+
+// pidfdPoll waits for one of the events.
+func pidfdPoll(raw syscall.RawConn, events int16) error {
+	return raw.Read(func(fd uintptr) bool { return pollNow(int(fd))&events != 0 })
 }
 
 // pollNow returns what poll(2) reports without waiting.
@@ -86,6 +94,8 @@ func pollNow(fd int) int16 {
 	return p[0].Revents
 }
 
+// pidfdStatus asks for the status of a process that was reaped, PIDFD_GET_INFO in linux/pidfd.h;
+// false: the kernel does not tell.
 func pidfdStatus(pidfd *os.File) (syscall.WaitStatus, bool, error) {
 	info := unix.PidfdInfo{Mask: unix.PIDFD_INFO_EXIT}
 	raw, err := pidfd.SyscallConn()
@@ -100,22 +110,4 @@ func pidfdStatus(pidfd *os.File) (syscall.WaitStatus, bool, error) {
 		return 0, false, nil
 	}
 	return syscall.WaitStatus(uint32(info.Exit_code)), true, nil
-}
-
-// pidfdSignalProcessGroup is PIDFD_SIGNAL_PROCESS_GROUP of linux/pidfd.h.
-const pidfdSignalProcessGroup = 1 << 2
-
-// PidfdSignalGroup sends a signal to the process group that the process leads
-// (PIDFD_SIGNAL_PROCESS_GROUP, Linux 6.9), or on an older kernel to the process alone. A group that
-// has ended is no error.
-func PidfdSignalGroup(pidfd *os.File, sig unix.Signal) error {
-	err := unix.PidfdSendSignal(int(pidfd.Fd()), sig, nil, pidfdSignalProcessGroup)
-	runtime.KeepAlive(pidfd)
-	switch err {
-	case unix.EINVAL:
-		return PidfdSignal(pidfd, sig)
-	case unix.ESRCH:
-		return nil
-	}
-	return os.NewSyscallError("pidfd_send_signal", err)
 }

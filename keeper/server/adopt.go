@@ -57,14 +57,13 @@ const unknownStatus = syscall.WaitStatus(255 << 8)
 // awaitAdopted ends with the adopted process.
 func (s *Server) awaitAdopted(p *process, watch *os.File) {
 	defer watch.Close()
-	e := proto.Exit{Status: unknownStatus}
-	status, known, err := nsutil.PidfdAwaitExit(watch)
+	end, err := nsutil.PidfdAwaitExit(watch)
 	if err != nil {
 		s.log.Error("await adopted process", "key", p.Key, "err", err)
+		end.At = time.Now()
 	}
-	if known {
-		e.Status, e.Known = status, true
+	if !end.Known {
+		end.Status = unknownStatus
 	}
-	e.Time = time.Now()
-	s.exited(p, e)
+	s.exited(p, proto.Exit{Status: end.Status, Known: end.Known, Time: end.At})
 }

@@ -70,12 +70,13 @@ func (s *Server) launch(l *launch) {
 		s.abandon(l, st, err)
 		return
 	}
-	// The answer is sent before anything may close the pidfd, and before the exit is reported.
+	// In the books before the answer, which other requests may follow; answered before the exit is
+	// looked for, which is reported after it and closes the pidfd.
+	s.started(l.proc, st.Pid, st.PidFD, out)
 	files := append([]*os.File{st.PidFD}, st.Given...)
 	held := proto.Held{Key: l.proc.Key, Pid: st.Pid, Parts: proto.PartPidFD}
 	l.sess.send(&proto.Packet{Kind: proto.KindRan, ID: l.id, Body: held.Append(nil), Files: files})
 	proto.CloseAll(st.Given)
-	s.started(l.proc, st.Pid, st.PidFD, out)
 	s.reaper.whenGone(l.child, func(status syscall.WaitStatus, at time.Time) {
 		s.exited(l.proc, proto.Exit{Status: status, Known: true, Time: at})
 	})

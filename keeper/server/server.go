@@ -71,7 +71,7 @@ func (s *Server) accept(l *Listener) error {
 	}
 }
 
-// stop ends the server, unless processes run; by force, these are killed.
+// stop says whether the server may end: not while processes run. By force, these are killed.
 func (s *Server) stop(p *proto.Packet) *proto.Fault {
 	m, err := proto.ParseStop(p.Body)
 	if err != nil {
@@ -91,9 +91,15 @@ func (s *Server) stop(p *proto.Packet) *proto.Fault {
 	for _, proc := range s.processes {
 		s.kill(proc)
 	}
+	return nil
+}
+
+// end makes Serve return.
+func (s *Server) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if !s.stopping {
 		s.stopping = true
 		close(s.stopped)
 	}
-	return nil
 }

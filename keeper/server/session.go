@@ -144,7 +144,9 @@ func (s *Server) handle(sess *session, p *proto.Packet) error {
 	case proto.KindAdopt:
 		f = s.adopt(p)
 	case proto.KindStop:
-		f = s.stop(p)
+		if f = s.stop(p); f == nil {
+			defer s.end() // when it is answered
+		}
 	default:
 		return fmt.Errorf("%w: kind %d", proto.ErrGarbage, p.Kind)
 	}
