@@ -1,0 +1,173 @@
+package security
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+
+	"tare/spec"
+
+	"github.com/containerd/errdefs"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// capabilityNames are the capabilities by number, linux/capability.h.
+var capabilityNames = [...]string{
+	unix.CAP_CHOWN:              "CAP_CHOWN",
+	unix.CAP_DAC_OVERRIDE:       "CAP_DAC_OVERRIDE",
+	unix.CAP_DAC_READ_SEARCH:    "CAP_DAC_READ_SEARCH",
+	unix.CAP_FOWNER:             "CAP_FOWNER",
+	unix.CAP_FSETID:             "CAP_FSETID",
+	unix.CAP_KILL:               "CAP_KILL",
+	unix.CAP_SETGID:             "CAP_SETGID",
+	unix.CAP_SETUID:             "CAP_SETUID",
+	unix.CAP_SETPCAP:            "CAP_SETPCAP",
+	unix.CAP_LINUX_IMMUTABLE:    "CAP_LINUX_IMMUTABLE",
+	unix.CAP_NET_BIND_SERVICE:   "CAP_NET_BIND_SERVICE",
+	unix.CAP_NET_BROADCAST:      "CAP_NET_BROADCAST",
+	unix.CAP_NET_ADMIN:          "CAP_NET_ADMIN",
+	unix.CAP_NET_RAW:            "CAP_NET_RAW",
+	unix.CAP_IPC_LOCK:           "CAP_IPC_LOCK",
+	unix.CAP_IPC_OWNER:          "CAP_IPC_OWNER",
+	unix.CAP_SYS_MODULE:         "CAP_SYS_MODULE",
+	unix.CAP_SYS_RAWIO:          "CAP_SYS_RAWIO",
+	unix.CAP_SYS_CHROOT:         "CAP_SYS_CHROOT",
+	unix.CAP_SYS_PTRACE:         "CAP_SYS_PTRACE",
+	unix.CAP_SYS_PACCT:          "CAP_SYS_PACCT",
+	unix.CAP_SYS_ADMIN:          "CAP_SYS_ADMIN",
+	unix.CAP_SYS_BOOT:           "CAP_SYS_BOOT",
+	unix.CAP_SYS_NICE:           "CAP_SYS_NICE",
+	unix.CAP_SYS_RESOURCE:       "CAP_SYS_RESOURCE",
+	unix.CAP_SYS_TIME:           "CAP_SYS_TIME",
+	unix.CAP_SYS_TTY_CONFIG:     "CAP_SYS_TTY_CONFIG",
+	unix.CAP_MKNOD:              "CAP_MKNOD",
+	unix.CAP_LEASE:              "CAP_LEASE",
+	unix.CAP_AUDIT_WRITE:        "CAP_AUDIT_WRITE",
+	unix.CAP_AUDIT_CONTROL:      "CAP_AUDIT_CONTROL",
+	unix.CAP_SETFCAP:            "CAP_SETFCAP",
+	unix.CAP_MAC_OVERRIDE:       "CAP_MAC_OVERRIDE",
+	unix.CAP_MAC_ADMIN:          "CAP_MAC_ADMIN",
+	unix.CAP_SYSLOG:             "CAP_SYSLOG",
+	unix.CAP_WAKE_ALARM:         "CAP_WAKE_ALARM",
+	unix.CAP_BLOCK_SUSPEND:      "CAP_BLOCK_SUSPEND",
+	unix.CAP_AUDIT_READ:         "CAP_AUDIT_READ",
+	unix.CAP_PERFMON:            "CAP_PERFMON",
+	unix.CAP_BPF:                "CAP_BPF",
+	unix.CAP_CHECKPOINT_RESTORE: "CAP_CHECKPOINT_RESTORE",
+}
+
+// defaultCapabilities are what a container has that asks for nothing: the set Docker, containerd
+// and CRI-O's users know, so that images run unchanged.
+const defaultCapabilities = 1<<unix.CAP_CHOWN | 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_FSETID |
+	1<<unix.CAP_FOWNER | 1<<unix.CAP_MKNOD | 1<<unix.CAP_NET_RAW | 1<<unix.CAP_SETGID | 1<<unix.CAP_SETUID |
+	1<<unix.CAP_SETFCAP | 1<<unix.CAP_SETPCAP | 1<<unix.CAP_NET_BIND_SERVICE | 1<<unix.CAP_SYS_CHROOT |
+	1<<unix.CAP_KILL | 1<<unix.CAP_AUDIT_WRITE
+
+// everything is CRI's word for all capabilities.
+const everything = "ALL"
+
+// bounding asks the kernel once which capabilities a process started here can have, and how many it
+// knows (PR_CAPBSET_READ(2const)). A container's are filtered by it: CAP_SYS_RESOURCE, say, is often
+// missing where this runs in a container itself.
+var bounding = sync.OnceValues(func() (allowed, last uint64) {
+	for c := uint64(0); c < 64; c++ {
+		set, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(c), 0, 0, 0)
+		if err != nil {
+			break
+		}
+		allowed, last = allowed|uint64(set)<<c, c
+	}
+	return allowed, last
+})
+
+// LastCap is the number of the last capability the kernel knows.
+func LastCap() uint64 {
+	_, last := bounding()
+	return last
+}
+
+// Capabilities computes a container's capability sets from its security context: the default ones, with ALL
+// added or dropped first, then by name added, then by name dropped; all of them if it is privileged.
+// Inheritable stays empty, so that a setuid program cannot pass on what its caller never had
+// (CVE-2022-24769), but for ambient ones, which the kernel wants there (capabilities(7)). A name that
+// is none is ErrInvalidArgument; one this host lacks is left out.
+func Capabilities(s *spec.Security) (*specs.LinuxCapabilities, error) {
+	allowed, _ := bounding()
+	set, ambient, err := compute(s)
+	if err != nil {
+		return nil, err
+	}
+	names, raised := Names(set&allowed), Names(ambient&allowed)
+	return &specs.LinuxCapabilities{
+		Bounding: names, Effective: names, Permitted: names, Inheritable: raised, Ambient: raised,
+	}, nil
+}
+
+// compute returns the permitted and the ambient set, before the host's part.
+func compute(s *spec.Security) (set, ambient uint64, err error) {
+	const all = 1<<len(capabilityNames) - 1
+	add, addAll, err := request("capabilities.add_capabilities", s.AddCaps)
+	if err != nil {
+		return 0, 0, err
+	}
+	drop, dropAll, err := request("capabilities.drop_capabilities", s.DropCaps)
+	if err != nil {
+		return 0, 0, err
+	}
+	ambient, ambientAll, err := request("capabilities.add_ambient_capabilities", s.AmbientCaps)
+	if err != nil {
+		return 0, 0, err
+	}
+	if s.Privileged {
+		return all, 0, nil
+	}
+	set = defaultCapabilities
+	if addAll {
+		set = all
+	}
+	if dropAll {
+		set = 0
+	}
+	set = (set | add | ambient) &^ drop
+	if ambientAll {
+		ambient = set
+	}
+	return set, ambient & set, nil
+}
+
+// request reads one list of a request.
+func request(field string, names []string) (mask uint64, all bool, err error) {
+	for _, name := range names {
+		if name == everything {
+			all = true
+			continue
+		}
+		c := slices.Index(capabilityNames[:], name)
+		if c < 0 {
+			return 0, false, fmt.Errorf("%s: unknown capability %q: %w", field, name, errdefs.ErrInvalidArgument)
+		}
+		mask |= 1 << c
+	}
+	return mask, all, nil
+}
+
+// Mask turns names into a set as capset(2) takes it. A name that is none is ErrInvalidArgument.
+func Mask(names []string) (uint64, error) {
+	mask, all, err := request("capabilities", names)
+	if all {
+		return 0, fmt.Errorf("capabilities: %s is not a capability: %w", everything, errdefs.ErrInvalidArgument)
+	}
+	return mask, err
+}
+
+// Names turns a set into names, in the order of their numbers.
+func Names(mask uint64) []string {
+	var names []string
+	for c, name := range capabilityNames {
+		if mask&(1<<c) != 0 {
+			names = append(names, name)
+		}
+	}
+	return names
+}
