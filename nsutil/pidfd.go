@@ -111,3 +111,21 @@ func pidfdStatus(pidfd *os.File) (syscall.WaitStatus, bool, error) {
 	}
 	return syscall.WaitStatus(uint32(info.Exit_code)), true, nil
 }
+
+// pidfdSignalProcessGroup is PIDFD_SIGNAL_PROCESS_GROUP of linux/pidfd.h.
+const pidfdSignalProcessGroup = 1 << 2
+
+// PidfdSignalGroup sends a signal to the process group that the process leads
+// (PIDFD_SIGNAL_PROCESS_GROUP, Linux 6.9), or on an older kernel to the process alone. A group that
+// has ended is no error.
+func PidfdSignalGroup(pidfd *os.File, sig unix.Signal) error {
+	err := unix.PidfdSendSignal(int(pidfd.Fd()), sig, nil, pidfdSignalProcessGroup)
+	runtime.KeepAlive(pidfd)
+	switch err {
+	case unix.EINVAL:
+		return PidfdSignal(pidfd, sig)
+	case unix.ESRCH:
+		return nil
+	}
+	return os.NewSyscallError("pidfd_send_signal", err)
+}
