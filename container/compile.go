@@ -12,6 +12,7 @@ import (
 	"tare/nsutil"
 	"tare/sandbox"
 	"tare/security"
+	"tare/security/seccomp"
 )
 
 // Start is everything a container's program is compiled from.
@@ -19,11 +20,11 @@ type Start struct {
 	OCI      *specs.Spec
 	Sandbox  *sandbox.Sandbox
 	Prepared *Prepared
-	Attach   string      // an empty directory of the host, where the root is attached on the way
-	Cgroup   Cgroup      // to join
-	Stdio    [3]*os.File // nil, all three: a terminal
-	PIDNS    *os.File    // the namespace or a pidfd of the process to share PIDs with; nil: see OCI
-	Seccomp  []byte      // filter, or nil
+	Attach   string          // an empty directory of the host, where the root is attached on the way
+	Cgroup   Cgroup          // to join
+	Stdio    [3]*os.File     // nil, all three: a terminal
+	PIDNS    *os.File        // the namespace or a pidfd of the process to share PIDs with; nil: see OCI
+	Seccomp  *seccomp.Filter // nil: none
 	// OOMScoreFloor is the lowest oom_score_adj the keeper may give; lower wishes become it.
 	OOMScoreFloor int
 }
@@ -191,8 +192,7 @@ func (c *compiler) finishRoot() {
 	}
 }
 
-// stdio gives the process its descriptors: pipes, owned by its user so that it can open them
-// again as /dev/stdout, or a new terminal of the container's own devpts.
+// stdio gives the process its descriptors: pipes, or a new terminal of the container's own devpts.
 func (c *compiler) stdio() {
 	if !c.OCI.Process.Terminal {
 		c.pipes()
@@ -208,23 +208,12 @@ func (c *compiler) stdio() {
 // pipes makes the given files the process's stdio.
 func (c *compiler) pipes() {
 	c.b.Stdio(c.b.File(c.Stdio[0], "stdin"), c.b.File(c.Stdio[1], "stdout"), c.b.File(c.Stdio[2], "stderr"))
-	u := c.OCI.Process.User
-	for fd, f := range c.Stdio {
-		if isPipe(f) {
-			c.b.OwnStdio(fd, u.UID, u.GID)
-		}
-	}
 	c.b.NewSession(false)
 }
 
-func isPipe(f *os.File) bool {
-	var st unix.Stat_t
-	return unix.Fstat(int(f.Fd()), &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFIFO
-}
-
 // newCredentials checks and translates what the process may do.
-func newCredentials(p *specs.Process, seccomp []byte) (*credentials, error) {
-	c := &credentials{process: p, seccomp: seccomp}
+func newCredentials(p *specs.Process, filter *seccomp.Filter) (*credentials, error) {
+	c := &credentials{process: p, filter: filter}
 	if p.Capabilities == nil {
 		return c, nil
 	}

@@ -9,13 +9,14 @@ import (
 
 	"tare/nsutil"
 	"tare/security"
+	"tare/security/seccomp"
 )
 
 // credentials are a process's user, capabilities and filter, ready to be taken.
 type credentials struct {
 	process *specs.Process
 	caps    nsutil.Caps
-	seccomp []byte
+	filter  *seccomp.Filter // nil: none
 }
 
 // take gives up privileges in the order in which each step still has the right to be made:
@@ -28,8 +29,8 @@ func (c *credentials) take(b *nsutil.Builder) {
 	}
 	b.SessionKeyring()
 	b.Umask(0o022)
-	if c.seccomp != nil && !p.NoNewPrivileges {
-		b.Seccomp(c.seccomp, 0)
+	if c.filter != nil && !p.NoNewPrivileges {
+		b.Seccomp(c.filter.Program, c.filter.Flags)
 	}
 	b.LimitBounding(c.caps.Bounding, security.LastCap())
 	b.KeepCaps()
@@ -38,8 +39,8 @@ func (c *credentials) take(b *nsutil.Builder) {
 	b.SetCaps(c.caps)
 	if p.NoNewPrivileges {
 		b.NoNewPrivs()
-		if c.seccomp != nil {
-			b.Seccomp(c.seccomp, 0)
+		if c.filter != nil {
+			b.Seccomp(c.filter.Program, c.filter.Flags)
 		}
 	}
 }

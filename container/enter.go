@@ -8,6 +8,7 @@ import (
 
 	"tare/nsutil"
 	"tare/sandbox"
+	"tare/security/seccomp"
 )
 
 // Entry is everything an exec's program is compiled from.
@@ -17,8 +18,8 @@ type Entry struct {
 	PidFD   *os.File // of the container's first process
 	Cgroup  Cgroup
 	Args    []string
-	Stdio   [3]*os.File // nil, all three: a terminal
-	Seccomp []byte
+	Stdio   [3]*os.File     // nil, all three: a terminal
+	Seccomp *seccomp.Filter // nil: none
 	// OOMScoreFloor is as in Start.
 	OOMScoreFloor int
 }

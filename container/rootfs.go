@@ -6,8 +6,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"golang.org/x/sys/unix"
-
 	"tare/nsutil"
 	"tare/spec"
 )
@@ -56,7 +54,10 @@ func (l Layer) Mount(lowers []string) (*os.File, error) {
 	}
 	defer fs.Close()
 	for _, dir := range lowers {
-		if err := l.addLower(fs, dir); err != nil {
+		mapped, err := l.addLower(fs, dir)
+		// Closing a detached mount unmounts it: it has to live until the overlay has its own copy.
+		defer mapped.Close()
+		if err != nil {
 			return nil, fmt.Errorf("assemble root file system: %w", err)
 		}
 	}
@@ -78,19 +79,20 @@ func (l Layer) Mount(lowers []string) (*os.File, error) {
 	return root, nil
 }
 
-func (l Layer) addLower(fs *nsutil.FSContext, dir string) error {
+// addLower adds one layer, in a user namespace as an idmapped mount, which the caller closes (nil
+// otherwise).
+func (l Layer) addLower(fs *nsutil.FSContext, dir string) (*os.File, error) {
 	if l.UserNS == nil {
-		return fs.SetString("lowerdir+", dir)
+		return nil, fs.SetString("lowerdir+", dir)
 	}
-	lower, err := nsutil.CloneMount(dir, false)
+	mapped, err := nsutil.CloneMount(dir, false)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer lower.Close()
-	if err := nsutil.IDMapMount(lower, l.UserNS, false); err != nil {
-		return err
+	if err := nsutil.IDMapMount(mapped, l.UserNS, false); err != nil {
+		return mapped, err
 	}
-	return fs.SetFile("lowerdir+", lower)
+	return mapped, fs.SetFile("lowerdir+", mapped)
 }
 
 // RootOwner is the host id of a pod's root user and group.
@@ -99,9 +101,4 @@ func RootOwner(pod *spec.Pod) (uid, gid uint32) {
 		return u.UID.Host, u.GID.Host
 	}
 	return 0, 0
-}
-
-// openDir opens a directory the host vouches for, as a place.
-func openDir(path string) (*os.File, error) {
-	return os.OpenFile(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 }

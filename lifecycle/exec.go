@@ -60,7 +60,7 @@ func (r *Runtime) execSync(ctx context.Context, pod *store.Pod, c *store.Contain
 		return spec.ExecResult{}, err
 	}
 	defer stdin.Close()
-	if err := errors.Join(out.open(), errOut.open()); err != nil {
+	if err := errors.Join(out.open(hostUser(pod, c)), errOut.open(hostUser(pod, c))); err != nil {
 		return spec.ExecResult{}, err
 	}
 	ran, err := r.enter(ctx, pod, c, live, cmd, [3]*os.File{stdin, out.write, errOut.write})
@@ -90,9 +90,13 @@ func (r *Runtime) enter(ctx context.Context, pod *store.Pod, c *store.Container,
 		return keeper.Ran{}, err
 	}
 	defer join.Close()
+	filter, err := r.filter(c)
+	if err != nil {
+		return keeper.Ran{}, err
+	}
 	program, err := container.Enter(container.Entry{
 		OCI: c.OCI, Sandbox: sb, PidFD: live.pidfd, Cgroup: join.Cgroup, Args: cmd, Stdio: stdio,
-		OOMScoreFloor: r.oomFloor,
+		Seccomp: filter, OOMScoreFloor: r.oomFloor,
 	})
 	if err != nil {
 		return keeper.Ran{}, err
@@ -137,8 +141,8 @@ type capture struct {
 	wg    sync.WaitGroup
 }
 
-func (c *capture) open() (err error) {
-	r, w, err := blockingPipe()
+func (c *capture) open(o owner) (err error) {
+	r, w, err := blockingPipe(o)
 	if err != nil {
 		return err
 	}

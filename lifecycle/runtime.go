@@ -14,6 +14,7 @@ import (
 	"tare/cni"
 	"tare/keeper"
 	"tare/sandbox"
+	"tare/security/seccomp"
 	"tare/spec"
 	"tare/store"
 )
@@ -65,10 +66,11 @@ type Runtime struct {
 	attach     string // empty directory, where programs attach a root on the way
 	oomFloor   int    // the lowest oom_score_adj this process may give
 
-	locks  locks
-	pods   flights[spec.PodID]
-	ctrs   flights[spec.ContainerID]
-	orders flights[struct{}] // start, stop, remove
+	filters seccomp.Cache
+	locks   locks
+	pods    flights[spec.PodID]
+	ctrs    flights[spec.ContainerID]
+	orders  flights[struct{}] // start, stop, remove
 
 	mu   sync.Mutex // guards the tables of live things
 	pod  map[spec.PodID]*sandbox.Sandbox

@@ -14,6 +14,7 @@ import (
 	"tare/container"
 	"tare/nsutil"
 	"tare/sandbox"
+	"tare/security/seccomp"
 	"tare/spec"
 	"tare/store"
 )
@@ -113,7 +114,7 @@ func (r *Runtime) launch(ctx context.Context, p *store.Pod, c *store.Container, 
 		return started{}, err
 	}
 	defer join.Close()
-	io, err := openStdio(c)
+	io, err := openStdio(p, c)
 	if err != nil {
 		return started{}, err
 	}
@@ -123,6 +124,9 @@ func (r *Runtime) launch(ctx context.Context, p *store.Pod, c *store.Container, 
 		Cgroup: join.Cgroup, Stdio: io.child, OOMScoreFloor: r.oomFloor,
 	}
 	if s.PIDNS, err = r.sharedPIDs(ctx, c, sb); err != nil {
+		return started{}, err
+	}
+	if s.Seccomp, err = r.filter(c); err != nil {
 		return started{}, err
 	}
 	program, err := container.Compile(s)
@@ -175,6 +179,11 @@ func explainExec(command string, err error) error {
 		return fmt.Errorf("exec %q: not executable: %w: %w", command, err, errdefs.ErrInvalidArgument)
 	}
 	return err
+}
+
+// filter is the container's seccomp filter, nil if it has none.
+func (r *Runtime) filter(c *store.Container) (*seccomp.Filter, error) {
+	return r.filters.Filter(&c.Spec.Security, c.OCI.Process.Capabilities.Bounding)
 }
 
 // execute runs the program in the keeper's custody.

@@ -17,7 +17,8 @@ import (
 type stdio struct {
 	child [3]*os.File // nil for a terminal
 	run   keeper.Run  // with our ends
-	files []*os.File  // all of them, to close
+	owner owner
+	files []*os.File // all of them, to close
 }
 
 // Close closes the daemon's copies.
@@ -28,8 +29,8 @@ func (s *stdio) Close() {
 }
 
 // openStdio makes the pipes and opens the log of a container.
-func openStdio(c *store.Container) (_ *stdio, err error) {
-	s := &stdio{}
+func openStdio(p *store.Pod, c *store.Container) (_ *stdio, err error) {
+	s := &stdio{owner: hostUser(p, c)}
 	defer func() {
 		if err != nil {
 			s.Close()
@@ -59,19 +60,39 @@ func openStdio(c *store.Container) (_ *stdio, err error) {
 // pipe makes a pipe whose write end blocks, as programs expect of their stdout; os.Pipe would
 // make both ends non-blocking.
 func (s *stdio) pipe() (r, w *os.File, err error) {
-	r, w, err = blockingPipe()
+	r, w, err = blockingPipe(s.owner)
 	if err == nil {
 		s.files = append(s.files, r, w)
 	}
 	return r, w, err
 }
 
-func blockingPipe() (r, w *os.File, err error) {
+// owner is a user of the host.
+type owner struct{ uid, gid uint32 }
+
+// hostUser is as whom a container's process runs, seen from the host.
+func hostUser(p *store.Pod, c *store.Container) owner {
+	uid, gid := p.Spec.Namespaces.User.Host(c.User.UID, c.User.GID)
+	return owner{uid, gid}
+}
+
+// blockingPipe makes a pipe that belongs to the process that will write into it, so that it can
+// open it again as /dev/stdout, that is through /proc/self/fd.
+func blockingPipe(o owner) (r, w *os.File, err error) {
 	var p [2]int
 	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
 		return nil, nil, os.NewSyscallError("pipe2", err)
 	}
-	return os.NewFile(uintptr(p[0]), "pipe"), os.NewFile(uintptr(p[1]), "pipe"), nil
+	r, w = os.NewFile(uintptr(p[0]), "pipe"), os.NewFile(uintptr(p[1]), "pipe")
+	if o == (owner{}) {
+		return r, w, nil
+	}
+	if err := w.Chown(int(o.uid), int(o.gid)); err != nil {
+		r.Close()
+		w.Close()
+		return nil, nil, err
+	}
+	return r, w, nil
 }
 
 // openLog opens a container's log for appending. Only root reads logs directly; kubelet serves

@@ -148,12 +148,6 @@ func (b *Builder) closeAbove2() {
 	b.add("close_range", "3- CLOEXEC", unix.SYS_CLOSE_RANGE, Imm(3), Imm(uint64(^uint32(0))), Imm(unix.CLOSE_RANGE_CLOEXEC))
 }
 
-// OwnStdio gives one of descriptors 0 to 2 to the process's user, so that it can open it again
-// through /proc/self/fd. For pipes only: on a device it would change the host's node.
-func (b *Builder) OwnStdio(fd int, uid, gid uint32) {
-	b.add("fchown", fmt.Sprintf("%d %d:%d", fd, uid, gid), unix.SYS_FCHOWN, Imm(uint64(fd)), Imm(uint64(uid)), Imm(uint64(gid)))
-}
-
 // Terminal makes a pseudo-terminal in the devpts mounted at /dev/pts under root, gives its master
 // side back to the launcher, and returns the other side, owned by uid. The slave is opened through the
 // master (TIOCGPTPEER, ioctl_tty(2)), by no path that somebody could have changed.

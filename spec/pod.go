@@ -77,6 +77,22 @@ type UserNamespace struct {
 	GID IDMap
 }
 
+// Host translates ids of the pod into the host's; without a user namespace they are the same. An
+// id that is not mapped stays what it is.
+func (u *UserNamespace) Host(uid, gid uint32) (hostUID, hostGID uint32) {
+	if u == nil {
+		return uid, gid
+	}
+	return u.UID.host(uid), u.GID.host(gid)
+}
+
+func (m IDMap) host(id uint32) uint32 {
+	if id < m.Container || id-m.Container >= m.Length {
+		return id
+	}
+	return m.Host + (id - m.Container)
+}
+
 // IDMap maps Length ids from Container (inside) to Host (outside).
 type IDMap struct {
 	Container uint32
