@@ -70,7 +70,7 @@ func startRegistry(t *testing.T, certs string) {
 // stops daemon, keeper and pods when the test is over.
 func (s *suite) startDaemon(t *testing.T, certs string) {
 	path := func(name string) string { return filepath.Join(s.dir, name) }
-	config := fmt.Sprintf("[registry]\nconfig_path = %q\n\n[cni]\nconf_dir = %q\nbin_dirs = [\"/usr/lib/cni\", \"/opt/cni/bin\"]\n\n[cgroup]\ndriver = \"cgroupfs\"\n",
+	config := fmt.Sprintf("[registry]\nconfig_path = %q\n\n[cni]\nconf_dir = %q\nbin_dirs = [\"/usr/lib/cni\", \"/opt/cni/bin\"]\nbridge = \"tarecritest\"\n\n[cgroup]\ndriver = \"cgroupfs\"\nroot = \"/tare-critest\"\n",
 		certs, path("net.d"))
 	if err := os.WriteFile(path("config.toml"), []byte(config), 0o644); err != nil {
 		t.Fatal(err)
