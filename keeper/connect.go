@@ -44,12 +44,9 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 		return nil, fmt.Errorf("connect to keeper: %w", err)
 	}
 	for {
-		conn, err := proto.Dial(o.StateDir)
-		if err == nil {
-			return newClient(ctx, conn, o)
-		}
-		if !nobodyHome(err) || o.Binary == "" {
-			return nil, fmt.Errorf("connect to keeper: %w: %w", err, errdefs.ErrUnavailable)
+		c, err := dial(ctx, o)
+		if err == nil || !nobodyHome(err) || o.Binary == "" {
+			return c, err
 		}
 		err = start(ctx, o)
 		if err == nil {
@@ -64,6 +61,15 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 		case <-time.After(redialPause):
 		}
 	}
+}
+
+// dial connects to a keeper that runs.
+func dial(ctx context.Context, o Options) (*Client, error) {
+	conn, err := proto.Dial(o.StateDir)
+	if err != nil {
+		return nil, fmt.Errorf("connect to keeper: %w: %w", err, errdefs.ErrUnavailable)
+	}
+	return newClient(ctx, conn, o)
 }
 
 // errRunning is that somebody else's keeper has the lock.
@@ -83,9 +89,10 @@ func (o *Options) prepare() error {
 	return os.MkdirAll(o.StateDir, 0o700)
 }
 
-// nobodyHome tells a socket without a keeper from other troubles.
+// nobodyHome tells a socket without a keeper, or one whose keeper was just ending, from other
+// troubles.
 func nobodyHome(err error) bool {
-	return errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED)
+	return errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, errGone) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 // start starts a keeper that lives on without us, and returns when it can be reached, or with

@@ -388,25 +388,3 @@ func TestLeaks(t *testing.T) {
 		}
 	}
 }
-
-// BenchmarkRun is a tethered run of true, from the request to the exit.
-func BenchmarkRun(b *testing.B) {
-	n := newNode(b)
-	p := program(b, nil, nil, "true")
-	b.ReportAllocs()
-	for b.Loop() {
-		ran, err := n.Run(b.Context(), keeper.Run{Key: "a", Program: p, Tether: true})
-		if err != nil {
-			b.Fatal(err)
-		}
-		ran.PidFD.Close()
-		<-ran.Exited
-	}
-	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", n.Pid()))
-	for _, l := range strings.Split(string(status), "\n") {
-		if f := strings.Fields(l); len(f) > 1 && f[0] == "Pss:" {
-			kib, _ := strconv.ParseFloat(f[1], 64)
-			b.ReportMetric(kib, "PSS-KiB")
-		}
-	}
-}

@@ -76,11 +76,14 @@ func (c *Client) exited(p *proto.Packet) error {
 	return nil
 }
 
+// errGone is the end of a connection by the keeper.
+var errGone = errors.New("keeper went away")
+
 // end tells everybody who waits that the connection is gone.
 func (c *Client) end(err error) {
 	c.conn.Close()
 	if errors.Is(err, io.EOF) {
-		err = errors.New("keeper went away")
+		err = errGone
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,20 +17,24 @@ var ErrClosed = errors.New("log is closed")
 
 // Log is one container's log file.
 type Log struct {
-	reopening sync.Mutex // one Reopen at a time
 	failed    func(error)
+	file      atomic.Pointer[os.File] // nil: closed, or no log is kept
+	dropped   atomic.Uint64
+	reopening sync.Mutex // one Reopen at a time
 
-	mu      sync.Mutex
-	file    *os.File      // nil: closed, or no log is kept
+	mu      sync.Mutex    // guards what follows, and is held while the file is written or replaced
 	next    *os.File      // waiting to replace file at the end of a line
 	swapped chan struct{} // closed when next has replaced file
 	open    int           // streams whose last record was P
-	dropped uint64
 }
 
 // New takes over a file, opened for appending (O_APPEND). With nil, all output is dropped. The
 // first error of writing is reported to failed.
-func New(file *os.File, failed func(error)) *Log { return &Log{file: file, failed: failed} }
+func New(file *os.File, failed func(error)) *Log {
+	l := &Log{failed: failed}
+	l.file.Store(file)
+	return l
+}
 
 // Reopen replaces the file, which the kubelet has renamed, and closes the old one; the Log takes
 // over the new one in any case. Lines are kept in one piece, unless one is written for longer than
@@ -38,7 +43,7 @@ func (l *Log) Reopen(file *os.File) error {
 	l.reopening.Lock()
 	defer l.reopening.Unlock()
 	l.mu.Lock()
-	if l.file == nil {
+	if l.file.Load() == nil {
 		l.mu.Unlock()
 		file.Close()
 		return ErrClosed
@@ -67,8 +72,8 @@ func (l *Log) swap() {
 	if l.next == nil {
 		return
 	}
-	l.file.Close()
-	l.file, l.next = l.next, nil
+	l.file.Swap(l.next).Close()
+	l.next = nil
 	close(l.swapped)
 }
 
@@ -76,27 +81,18 @@ func (l *Log) swap() {
 func (l *Log) Close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.file == nil {
-		return
-	}
 	l.swap()
-	l.file.Close()
-	l.file = nil
+	if f := l.file.Swap(nil); f != nil {
+		f.Close()
+	}
 }
 
-// File returns the file, or nil; it stays the Log's, which may close it at any time.
-func (l *Log) File() *os.File {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.file
-}
+// File returns the file, or nil; it stays the Log's, which may close it at any time. It never
+// waits, not for a disk that hangs either.
+func (l *Log) File() *os.File { return l.file.Load() }
 
-// Dropped returns how many bytes of records could not be written.
-func (l *Log) Dropped() uint64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.dropped
-}
+// Dropped returns how many bytes of records could not be written. It never waits.
+func (l *Log) Dropped() uint64 { return l.dropped.Load() }
 
 // append writes whole records by one write(2). What cannot be written (a full disk) is counted and
 // dropped: a container never stands still for its log. opened is by how much the number of
@@ -104,10 +100,7 @@ func (l *Log) Dropped() uint64 {
 func (l *Log) append(records []byte, opened int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.file == nil {
-		return
-	}
-	if len(records) > 0 {
+	if len(records) > 0 && l.file.Load() != nil {
 		l.write(records)
 	}
 	l.open += opened
@@ -118,14 +111,14 @@ func (l *Log) append(records []byte, opened int) {
 
 // write writes records, whole ones or none. Preconditions: mu held.
 func (l *Log) write(records []byte) {
-	n, err := l.file.Write(records)
+	n, err := l.file.Load().Write(records)
 	if err == nil {
 		return
 	}
-	if l.dropped == 0 {
+	if l.dropped.Load() == 0 {
 		l.failed(err)
 	}
-	l.dropped += uint64(len(records) - l.untear(records[:n]))
+	l.dropped.Add(uint64(len(records) - l.untear(records[:n])))
 }
 
 // untear cuts the file back to the last record that was written whole and returns how much of
@@ -136,9 +129,10 @@ func (l *Log) untear(written []byte) int {
 	if torn == 0 {
 		return whole
 	}
-	if info, err := l.file.Stat(); err == nil && info.Size() >= torn {
+	f := l.file.Load()
+	if info, err := f.Stat(); err == nil && info.Size() >= torn {
 		// A failure leaves half a record, which readers skip.
-		_ = l.file.Truncate(info.Size() - torn)
+		_ = f.Truncate(info.Size() - torn)
 	}
 	return whole
 }

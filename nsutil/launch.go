@@ -58,10 +58,16 @@ func (s *Started) close() {
 
 // statusPair is the channel between the child and its launcher. Messages keep their borders
 // (SOCK_SEQPACKET), and its closing by execve (CLOEXEC) is the sign that the program went through.
+// The parent's end waits in the runtime's poller: a launch that hangs costs no thread.
 func statusPair() (parent, child *os.File, err error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, nil, os.NewSyscallError("socketpair", err)
+	}
+	if err := unix.SetNonblock(fds[0], true); err != nil {
+		unix.Close(fds[0])
+		unix.Close(fds[1])
+		return nil, nil, os.NewSyscallError("fcntl O_NONBLOCK", err)
 	}
 	return os.NewFile(uintptr(fds[0]), "status"), os.NewFile(uintptr(fds[1]), "status"), nil
 }
@@ -157,13 +163,22 @@ func follow(p *Program, status *os.File, w Watch, st *Started) error {
 }
 
 func recv(f *os.File, buf, oob []byte) (n, oobn int, err error) {
-	for {
-		n, oobn, _, _, err = unix.Recvmsg(int(f.Fd()), buf, oob, unix.MSG_CMSG_CLOEXEC)
-		if err != unix.EINTR {
-			runtime.KeepAlive(f)
-			return n, oobn, os.NewSyscallError("recvmsg", err)
-		}
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return 0, 0, err
 	}
+	perr := raw.Read(func(fd uintptr) bool {
+		for {
+			n, oobn, _, _, err = unix.Recvmsg(int(fd), buf, oob, unix.MSG_CMSG_CLOEXEC)
+			if err != unix.EINTR {
+				return err != unix.EAGAIN
+			}
+		}
+	})
+	if perr != nil {
+		return 0, 0, perr
+	}
+	return n, oobn, os.NewSyscallError("recvmsg", err)
 }
 
 // replace makes pid, just forked by the former process, the one that counts. It cannot be

@@ -98,8 +98,12 @@ func (l *Listener) Accept() (*proto.Conn, error) {
 	var conn int
 	var err error
 	perr := l.raw.Read(func(fd uintptr) bool {
-		conn, _, err = unix.Accept4(int(fd), unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
-		return err != unix.EAGAIN && err != unix.EINTR && err != unix.ECONNABORTED
+		for {
+			conn, _, err = unix.Accept4(int(fd), unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
+			if err != unix.EINTR && err != unix.ECONNABORTED {
+				return err != unix.EAGAIN
+			}
+		}
 	})
 	if perr != nil {
 		return nil, os.ErrClosed // nothing else ends the waiting
