@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"tare/keeper"
@@ -25,6 +27,28 @@ func BenchmarkRun(b *testing.B) {
 		ran.PidFD.Close()
 		<-ran.Exited
 	}
+	b.ReportMetric(n.memory("Pss:"), "PSS-KiB")
+}
+
+// BenchmarkRuns is the same, ten at once.
+func BenchmarkRuns(b *testing.B) {
+	n := newNode(b)
+	p := program(b, nil, nil, "true")
+	var key atomic.Int64
+	b.SetParallelism(max(1, 10/runtime.GOMAXPROCS(0)))
+	b.RunParallel(func(pb *testing.PB) {
+		mine := fmt.Sprint(key.Add(1))
+		for pb.Next() {
+			ran, err := n.Run(b.Context(), keeper.Run{Key: mine, Program: p, Tether: true})
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			ran.PidFD.Close()
+			<-ran.Exited
+		}
+	})
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "runs/s")
 	b.ReportMetric(n.memory("Pss:"), "PSS-KiB")
 }
 

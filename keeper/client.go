@@ -42,13 +42,13 @@ type Client struct {
 	err      error // why the connection ended
 	lastID   uint64
 	calls    map[uint64]*call
-	tethered map[string]chan Exit
+	tethered map[uint64]chan Exit // by the id of the Run
 	exits    exits
 }
 
 // call is a request in flight. The reader fills in reply and exit, and closes done.
 type call struct {
-	tether string // key of a tethered run
+	tether string // key of a tethered run, or ""
 	left   bool   // nobody waits any more
 	reply  *proto.Packet
 	exit   chan Exit // of a tethered run
@@ -59,7 +59,7 @@ type call struct {
 func newClient(ctx context.Context, conn *proto.Conn, o Options) (*Client, error) {
 	c := &Client{
 		conn: conn, log: o.Log, lost: make(chan struct{}),
-		calls: map[uint64]*call{}, tethered: map[string]chan Exit{},
+		calls: map[uint64]*call{}, tethered: map[uint64]chan Exit{},
 	}
 	c.exits.wake = make(chan struct{}, 1)
 	go c.read()

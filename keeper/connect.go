@@ -92,7 +92,12 @@ func (o *Options) prepare() error {
 // nobodyHome tells a socket without a keeper, or one whose keeper was just ending, from other
 // troubles.
 func nobodyHome(err error) bool {
-	return errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, errGone) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+	for _, is := range []error{syscall.ENOENT, syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EPIPE, errGone} {
+		if errors.Is(err, is) {
+			return true
+		}
+	}
+	return false
 }
 
 // start starts a keeper that lives on without us, and returns when it can be reached, or with

@@ -9,7 +9,7 @@
 // with the program, and returns the pid and a pidfd; signals are sent on the pidfd, without the
 // keeper. The end comes as an Exit to Options.Exited, and is kept until Forget. The daemon holds duplicates of
 // the read ends and of the pidfd meanwhile: when the keeper is killed (Lost), Connect starts another, and
-// Adopt hands over what it needs to go on; in the pipes nothing is lost. When the daemon is
+// Adopt and Put hand over what it needs to go on; in the pipes nothing is lost. When the daemon is
 // killed, the next one finds all in List and takes its duplicates with Fetch.
 //
 // An exec that belongs to one call is run tethered: its exit goes to Ran.Exited and is not kept, and

@@ -42,7 +42,7 @@ func (c *Client) answered(p *proto.Packet) {
 	if call.tether != "" && p.Kind == proto.KindRan {
 		// Here, not in the caller: the exit may be the next packet.
 		call.exit = make(chan Exit, 1)
-		c.tethered[call.tether] = call.exit
+		c.tethered[p.ID] = call.exit
 	}
 	call.reply = p
 	close(call.done)
@@ -52,7 +52,7 @@ func (c *Client) answered(p *proto.Packet) {
 // anybody then, nor is its exit. Preconditions: mu held.
 func (c *Client) discard(call *call, p *proto.Packet) {
 	if call != nil && call.tether != "" && p.Kind == proto.KindRan && len(p.Files) > 0 {
-		c.tethered[call.tether] = make(chan Exit, 1)
+		c.tethered[p.ID] = make(chan Exit, 1)
 		if err := nsutil.PidfdSignal(p.Files[0], unix.SIGKILL); err != nil {
 			c.log.Error("kill process whose caller has gone", "key", call.tether, "err", err)
 		}
@@ -67,8 +67,8 @@ func (c *Client) exited(p *proto.Packet) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if ch := c.tethered[e.Key]; ch != nil {
-		delete(c.tethered, e.Key)
+	if ch := c.tethered[p.ID]; ch != nil {
+		delete(c.tethered, p.ID)
 		ch <- e // has room for one
 		return nil
 	}

@@ -41,7 +41,7 @@ const (
 	KindListing                     // Listing
 	KindHeld                        // Held + files of Held.Parts
 	KindFiles                       // – + files
-	KindExited                      // Exit; pushed, id 0
+	KindExited                      // Exit; pushed
 )
 
 // Hello opens a connection. Events asks for exits of processes that are not tethered.

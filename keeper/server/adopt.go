@@ -19,7 +19,7 @@ func (s *Server) adopt(p *proto.Packet) *proto.Fault {
 	if err != nil || c.PidFD == nil {
 		return faultf(proto.Malformed, "adopt %q: files do not fit parts %#x", m.Key, uint8(m.Parts))
 	}
-	proc, f := s.reserve(m.Key, nil)
+	proc, f := s.reserve(m.Key)
 	if f != nil {
 		return f
 	}

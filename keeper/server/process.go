@@ -20,20 +20,28 @@ type process struct {
 	proto.Exit // Key and Pid from the beginning, the rest when it has exited
 	state      proto.State
 	owner      *session // to whom it is tethered, or nil
+	call       uint64   // the owner's request
 	pidfd      *os.File // while it runs
 	out        *output
 }
 
 // reserve takes the key for a process to be launched.
-func (s *Server) reserve(key string, owner *session) (*process, *proto.Fault) {
+func (s *Server) reserve(key string) (*process, *proto.Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.processes[key] != nil {
 		return nil, faultf(proto.Exists, "process %q exists", key)
 	}
-	p := &process{Exit: proto.Exit{Key: key}, state: proto.Launching, owner: owner}
+	p := &process{Exit: proto.Exit{Key: key}, state: proto.Launching}
 	s.processes[key] = p
 	return p, nil
+}
+
+// tether binds a process to a session, as the answer to a request of it.
+func (s *Server) tether(p *process, owner *session, call uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p.owner, p.call = owner, call
 }
 
 // remove ends the custody of a process.
@@ -87,7 +95,7 @@ func (s *Server) exited(p *process, e proto.Exit) {
 	}
 	s.mu.Unlock()
 	for _, sess := range told {
-		sess.send(&proto.Packet{Kind: proto.KindExited, Body: e.Append(nil)})
+		sess.send(&proto.Packet{Kind: proto.KindExited, ID: p.call, Body: e.Append(nil)})
 	}
 	p.out.finish()
 }

@@ -28,13 +28,12 @@ func (s *Server) run(sess *session, p *proto.Packet) *proto.Fault {
 	if err != nil {
 		return faultf(proto.Invalid, "run %q: %v", m.Key, err)
 	}
-	var owner *session
-	if m.Tether {
-		owner = sess
-	}
-	proc, f := s.reserve(m.Key, owner)
+	proc, f := s.reserve(m.Key)
 	if f != nil {
 		return f
+	}
+	if m.Tether {
+		s.tether(proc, sess, p.ID)
 	}
 	prog.Files, p.Files = p.Files[:n], nil
 	l := launch{sess: sess, id: p.ID, proc: proc, prog: prog, held: c, console: m.Parts&proto.PartConsole != 0}

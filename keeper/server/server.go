@@ -49,7 +49,17 @@ func (s *Server) Serve(l *Listener) error {
 	case <-s.stopped:
 		l.Close()
 		<-failed
+		s.disconnect()
 		return nil
+	}
+}
+
+// disconnect ends all sessions.
+func (s *Server) disconnect() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for sess := range s.sessions {
+		sess.conn.Close()
 	}
 }
 
