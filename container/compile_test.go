@@ -34,7 +34,7 @@ func golden(t *testing.T, name, got string) {
 }
 
 // place is a file that stands for one a program would be given; the compiler only names it.
-func place(t *testing.T, name string) *os.File {
+func place(t testing.TB, name string) *os.File {
 	t.Helper()
 	f, err := os.Open(os.DevNull)
 	if err != nil {
@@ -45,7 +45,7 @@ func place(t *testing.T, name string) *os.File {
 }
 
 // start prepares a compilation of a container without touching the host: its sources are stand-ins.
-func start(t *testing.T, pod *spec.Pod, c *spec.Container) Start {
+func start(t testing.TB, pod *spec.Pod, c *spec.Container) Start {
 	t.Helper()
 	oci, err := Assemble(Request{
 		ID: "c0ffee", Spec: c, Pod: pod, PodDir: "/run/tare/sandboxes/p",
@@ -122,4 +122,15 @@ func TestExecProgram(t *testing.T) {
 		t.Fatal(err)
 	}
 	golden(t, "exec", p.String())
+}
+
+func BenchmarkCompile(b *testing.B) {
+	s := start(b, &spec.Pod{Hostname: "web-0"}, &spec.Container{Security: spec.Security{Namespaces: spec.Namespaces{PID: spec.ModeContainer}}})
+	for b.Loop() {
+		p, err := Compile(s)
+		if err != nil {
+			b.Fatal(err)
+		}
+		p.Encode()
+	}
 }

@@ -45,8 +45,10 @@ func (r *Runtime) Exited(e keeper.Exit) {
 	}()
 }
 
-// recordExit writes the exit into the record and ends what the container may have left running.
+// recordExit writes the exit into the record and ends what the container may have left running;
+// who waits for the exit finds the cgroup gone.
 func (r *Runtime) recordExit(ctx context.Context, live *process, e keeper.Exit) error {
+	defer close(live.exited)
 	pod, c, err := r.Store.Container(live.id)
 	if err != nil {
 		return err
@@ -61,7 +63,6 @@ func (r *Runtime) recordExit(ctx context.Context, live *process, e keeper.Exit) 
 		c.State, err = c.State.Next(store.ContainerExit)
 		return err
 	}))
-	close(live.exited)
 	if err != nil {
 		return err
 	}

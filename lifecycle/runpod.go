@@ -29,11 +29,9 @@ func (r *Runtime) runPod(ctx context.Context, pod *spec.Pod) (spec.PodID, error)
 		return "", fmt.Errorf("runtime_handler %q is not configured: %w", pod.Handler, errdefs.ErrInvalidArgument)
 	}
 	if made, err := r.Store.PodByKey(pod.Key()); err == nil {
-		if made.State == store.PodReady {
-			return made.ID, nil
+		if again, err := r.reuse(ctx, made); again || err != nil {
+			return made.ID, err
 		}
-		return "", fmt.Errorf("pod sandbox %s with uid %q, attempt %d, is %s: remove it or raise the attempt: %w",
-			made.ID.Short(), pod.UID, pod.Attempt, made.State, errdefs.ErrAlreadyExists)
 	}
 	id := spec.NewPodID()
 	if _, err := r.Cgroups.Path(pod.CgroupParent, spec.ContainerID(id)); err != nil {
@@ -52,6 +50,20 @@ func (r *Runtime) runPod(ctx context.Context, pod *spec.Pod) (spec.PodID, error)
 		return "", r.undo(ctx, err, func(ctx context.Context) error { return r.dismantle(ctx, id) })
 	}
 	return id, nil
+}
+
+// reuse says whether a pod made earlier answers the call. One that never came up, or is half
+// removed, because undoing it had failed, is removed here: nobody could name it.
+func (r *Runtime) reuse(ctx context.Context, made *store.Pod) (bool, error) {
+	switch made.State {
+	case store.PodReady:
+		return true, nil
+	case store.PodCreating, store.PodRemoving:
+		defer r.locks.lock(made.ID)()
+		return false, r.dismantle(ctx, made.ID)
+	}
+	return false, fmt.Errorf("pod sandbox %s with uid %q, attempt %d, is %s: remove it or raise the attempt: %w",
+		made.ID.Short(), made.Spec.UID, made.Spec.Attempt, made.State, errdefs.ErrAlreadyExists)
 }
 
 // bringUp executes the plan and records the outcome.

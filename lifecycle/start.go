@@ -68,7 +68,10 @@ func (r *Runtime) startContainer(ctx context.Context, pod spec.PodID, id spec.Co
 		c.State, err = c.State.Next(store.ContainerStarted)
 		return err
 	}))
-	return err
+	if err != nil { // it runs, but nothing would say so
+		return errors.Join(err, live.signal(unix.SIGKILL))
+	}
+	return nil
 }
 
 // startFailed records that the container never ran, and removes what the attempt made.
