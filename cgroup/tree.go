@@ -27,6 +27,9 @@ type Tree struct {
 // Open opens the host's hierarchies. root is the parent of containers whose request names none:
 // a path as cgroup_parent has it; empty means "/tare", or system.slice with the systemd driver. With
 // cgroupfs it is made here, so that a node's first pod does not pay for it, and removed by Close.
+//
+// DriverAuto is what Detect finds, but for the systemd driver, which parses paths and makes no group yet:
+// cgroupfs works there too, as long as the kubelet is told (RuntimeConfig does).
 func Open(driver Driver, root string, log *slog.Logger) (*Tree, error) {
 	mode, auto, err := Detect()
 	if err != nil {
@@ -34,7 +37,10 @@ func Open(driver Driver, root string, log *slog.Logger) (*Tree, error) {
 	}
 	switch driver {
 	case DriverAuto:
-		driver = auto
+		driver = DriverCgroupfs
+		if auto != driver {
+			log.Warn("cgroup driver is not what suits this host", "driver", driver, "suits", auto)
+		}
 	case DriverCgroupfs, DriverSystemd:
 	default:
 		return nil, fmt.Errorf("cgroup driver %q is neither cgroupfs nor systemd: %w", driver, errdefs.ErrInvalidArgument)
