@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 
@@ -54,7 +55,7 @@ func open(ctx context.Context, s settings, log *slog.Logger) (_ *daemon, err err
 	if err != nil {
 		return nil, err
 	}
-	d.onClose(d.keeper.Close)
+	d.onClose(d.leaveKeeper)
 	if d.cgroups, err = cgroup.Open(cgroupDriver(s.Config.Cgroup.Driver), s.Config.Cgroup.Root, log); err != nil {
 		return nil, fmt.Errorf("open cgroups: %w", err)
 	}
@@ -90,6 +91,14 @@ func (d *daemon) close() error {
 	}
 	d.exits.close()
 	return errors.Join(errs...)
+}
+
+// leaveKeeper ends the connection, unless the keeper has.
+func (d *daemon) leaveKeeper() error {
+	if err := d.keeper.Close(); !errors.Is(err, os.ErrClosed) {
+		return err
+	}
+	return nil
 }
 
 // recover brings records, keeper and kernel together, then removes images nothing uses any more.

@@ -16,6 +16,8 @@ const (
 	// daemonPatience is how long a daemon may take to end; it ends calls under way after
 	// shutdownPatience.
 	daemonPatience = 30 * time.Second
+	// stopAllPatience is how long all else of "stop --all" may take.
+	stopAllPatience = 3 * time.Minute
 	// stopAtOnce is how many pods are removed side by side.
 	stopAtOnce = 8
 )
@@ -92,6 +94,8 @@ func stopAll(ctx context.Context, state, keeper string, out io.Writer) error {
 // removeAll removes pods, network and keeper of a daemon that does not run, and returns how many
 // pods there were. Every step is tried whatever became of the others.
 func removeAll(ctx context.Context, s settings) (pods int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, stopAllPatience)
+	defer cancel()
 	log, err := newLog("error")
 	if err != nil {
 		return 0, err
