@@ -25,7 +25,13 @@ type Request struct {
 	User       security.Identity // resolved against the image
 	CgroupPath string
 	CgroupV2   bool
+	OpenFiles  uint64 // the highest RLIMIT_NOFILE that can be given
 }
+
+// softOpenFiles is how many files a process may open that does not ask for more: what programs that
+// use select(2) can count on, and what systemd gives its services for that reason. The hard
+// limit, up to which a process may raise it by itself, is as high as can be.
+const softOpenFiles = 1024
 
 const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -84,6 +90,7 @@ func process(r Request) (*specs.Process, error) {
 		User:            specs.User{UID: r.User.UID, GID: r.User.GID, AdditionalGids: r.User.Groups},
 		Capabilities:    caps,
 		NoNewPrivileges: r.Spec.Security.NoNewPrivs,
+		Rlimits:         []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Hard: r.OpenFiles, Soft: min(softOpenFiles, r.OpenFiles)}},
 	}
 	if res := r.Spec.Resources; res != nil {
 		adj := int(res.OOMScoreAdj)

@@ -76,9 +76,11 @@ func (c *compiler) join() {
 	for _, f := range c.Cgroup.Procs {
 		c.b.Write(c.b.File(f, cgroupLabel(f)), "0")
 	}
-	if adj := c.OCI.Process.OOMScoreAdj; adj != nil {
-		c.b.WriteFile("/proc/self/oom_score_adj", fmt.Sprint(max(*adj, c.OOMScoreFloor)))
+	adj := 0 // the keeper's own is lower
+	if c.OCI.Process.OOMScoreAdj != nil {
+		adj = *c.OCI.Process.OOMScoreAdj
 	}
+	c.b.WriteFile("/proc/self/oom_score_adj", fmt.Sprint(max(adj, c.OOMScoreFloor)))
 }
 
 func cgroupLabel(f *os.File) string {

@@ -51,7 +51,7 @@ func start(t testing.TB, pod *spec.Pod, c *spec.Container) Start {
 		ID: "c0ffee", Spec: c, Pod: pod, PodDir: "/run/tare/sandboxes/p",
 		Image:      ocispec.ImageConfig{Entrypoint: []string{"/bin/server"}, Cmd: []string{"--help"}, Env: []string{"PATH=/bin"}},
 		User:       security.Identity{UID: 1000, GID: 1000, Groups: []uint32{10, 20}, Home: "/home/me"},
-		CgroupPath: "/kubepods/pod1/c0ffee", CgroupV2: true,
+		CgroupPath: "/kubepods/pod1/c0ffee", CgroupV2: true, OpenFiles: 1 << 20,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -137,6 +137,7 @@ func (r *Runtime) assemble(p *store.Pod, rec *store.Container, live *process, sb
 	rec.OCI, err = container.Assemble(container.Request{
 		ID: rec.ID, Spec: &rec.Spec, Pod: &p.Spec, PodDir: sb.Dir, Image: img.Config, User: user,
 		CgroupPath: rec.CgroupPath, CgroupV2: r.Cgroups.Mode() == cgroup.Unified,
+		OpenFiles: r.openFiles,
 	})
 	return err
 }

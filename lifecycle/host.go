@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
 )
 
 // errNotReady is why nothing can be done in a pod that was stopped.
@@ -38,4 +39,14 @@ func oomScoreFloor() (int, error) {
 		return own, nil
 	}
 	return lowest, os.WriteFile(path, []byte(strconv.Itoa(own)), 0)
+}
+
+// maxOpenFiles is this process's hard limit, which it cannot exceed for others either
+// (getrlimit(2)).
+func maxOpenFiles() (uint64, error) {
+	var lim unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &lim); err != nil {
+		return 0, os.NewSyscallError("getrlimit", err)
+	}
+	return lim.Max, nil
 }

@@ -21,7 +21,7 @@ func (r *Runtime) podInit(ctx context.Context, sb *sandbox.Sandbox) (*os.File, e
 	if init != nil {
 		return init, nil
 	}
-	init, err := sb.StartInit(ctx, r.Keeper, r.attach)
+	init, err := sb.StartInit(ctx, r.Keeper, sandbox.Host{Attach: r.attach, OOMScoreFloor: r.oomFloor})
 	if err != nil {
 		return nil, err
 	}

@@ -65,6 +65,7 @@ type Runtime struct {
 	containers string // directory of the writable layers
 	attach     string // empty directory, where programs attach a root on the way
 	oomFloor   int    // the lowest oom_score_adj this process may give
+	openFiles  uint64 // the highest RLIMIT_NOFILE it may give
 
 	filters seccomp.Cache
 	locks   locks
@@ -97,8 +98,11 @@ func New(o Options, d Deps) (*Runtime, error) {
 			return nil, err
 		}
 	}
-	floor, err := oomScoreFloor()
-	r.oomFloor = floor
+	var err error
+	if r.openFiles, err = maxOpenFiles(); err != nil {
+		return nil, err
+	}
+	r.oomFloor, err = oomScoreFloor()
 	return r, err
 }
 

@@ -30,15 +30,24 @@ func InitOf(key string) (spec.PodID, bool) {
 // nobody is the user an init runs as: it owns nothing.
 const nobody = 65534
 
+// initOOMScore protects the init, whose end would be the end of all its neighbours.
+const initOOMScore = -998
+
+// Host is what a program needs to know of the host.
+type Host struct {
+	Attach        string // an empty directory, where a root is attached on the way
+	OOMScoreFloor int    // the lowest oom_score_adj the keeper may give
+}
+
 // StartInit starts the init of the pod's PID namespace and returns its pidfd, which the caller
 // closes. It ends, and with it all processes in the namespace, by SIGKILL.
-func (s *Sandbox) StartInit(ctx context.Context, k Custody, attach string) (*os.File, error) {
+func (s *Sandbox) StartInit(ctx context.Context, k Custody, h Host) (*os.File, error) {
 	pause, err := nsutil.PauseFile()
 	if err != nil {
 		return nil, fmt.Errorf("start init of pod: %w", err)
 	}
 	defer pause.Close()
-	ran, err := k.Run(ctx, keeper.Run{Key: initPrefix + string(s.ID), Program: s.initProgram(pause, attach)})
+	ran, err := k.Run(ctx, keeper.Run{Key: initPrefix + string(s.ID), Program: s.initProgram(pause, h)})
 	if err != nil {
 		return nil, fmt.Errorf("start init of pod: %w", err)
 	}
@@ -48,8 +57,9 @@ func (s *Sandbox) StartInit(ctx context.Context, k Custody, attach string) (*os.
 
 // initProgram leaves the init nothing that its neighbours, who see it as process 1, could reach
 // through it: /proc/1/root is an empty read-only tmpfs.
-func (s *Sandbox) initProgram(pause *os.File, attach string) *nsutil.Program {
+func (s *Sandbox) initProgram(pause *os.File, h Host) *nsutil.Program {
 	b := nsutil.NewBuilder()
+	b.WriteFile("/proc/self/oom_score_adj", fmt.Sprint(max(initOOMScore, h.OOMScoreFloor)))
 	for _, kind := range []Kind{User, Net, IPC, UTS} {
 		if f := s.Namespaces[kind]; f != nil {
 			b.SetNS(b.File(f, "pod"), kind.Flag())
@@ -65,11 +75,12 @@ func (s *Sandbox) initProgram(pause *os.File, attach string) *nsutil.Program {
 	}
 	b.SetAttr(nsutil.CWD, "/", nsutil.MountAttr{Propagation: unix.MS_SLAVE, Recursive: true})
 	root := b.Mount("tmpfs", unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV).FD()
-	b.AttachAt(root, attach)
+	b.AttachAt(root, h.Attach)
 	b.EnterRoot(root)
 	b.IgnoreChildren()
 	b.NewSession(false)
 	b.SessionKeyring()
+	b.Umask(0o022)
 	b.SetIDs(nobody, nobody, nil)
 	b.SetCaps(nsutil.Caps{})
 	b.NoNewPrivs()
