@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tare/cgroup"
+	"tare/keeper"
 	"tare/nsutil"
 	"tare/spec"
 )
@@ -20,6 +21,9 @@ type process struct {
 	id     spec.ContainerID
 	rootfs *os.File // assembled at create, until it is started; nil after a restart of the daemon
 	pidfd  *os.File // of the first process; set before started closes
+	// output is what the keeper drains, held here too: should the keeper be lost, writers find a
+	// reader still, and the next keeper goes on (estate.go).
+	output keeper.Custody
 	group  *cgroup.Group
 
 	started chan struct{} // closed when start has committed, or given up
@@ -89,6 +93,7 @@ func (p *process) close() {
 			f.Close()
 		}
 	}
+	p.output.Close()
 }
 
 // processOf returns the live side of a container, or nil.

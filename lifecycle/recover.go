@@ -114,9 +114,10 @@ func (r *Runtime) recoverProcess(ctx context.Context, c *store.Container, live *
 		live.once.Do(func() { err = r.recordExit(ctx, live, end) })
 		return err
 	}
-	if live.pidfd, err = r.fetchPidFD(ctx, string(c.ID)); err != nil {
+	if live.output, err = r.Keeper.Fetch(ctx, string(c.ID)); err != nil {
 		return err
 	}
+	live.pidfd, live.output.PidFD = live.output.PidFD, nil
 	if c.State == store.ContainerRunning {
 		return nil
 	}

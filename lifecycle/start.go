@@ -136,7 +136,7 @@ func (r *Runtime) launch(ctx context.Context, p *store.Pod, c *store.Container, 
 	if err != nil {
 		return started{}, err
 	}
-	return r.execute(ctx, c, program, io)
+	return r.execute(ctx, c, live, program, io)
 }
 
 // takeRootfs is the root assembled at create, or after a restart of the daemon a new one.
@@ -190,15 +190,13 @@ func (r *Runtime) filter(c *store.Container) (*seccomp.Filter, error) {
 }
 
 // execute runs the program in the keeper's custody.
-func (r *Runtime) execute(ctx context.Context, c *store.Container, program *nsutil.Program, io *stdio) (started, error) {
+func (r *Runtime) execute(ctx context.Context, c *store.Container, live *process, program *nsutil.Program, io *stdio) (started, error) {
 	io.run.Key, io.run.Program = string(c.ID), program
 	ran, err := r.Keeper.Run(ctx, io.run)
 	if err != nil {
 		return started{}, explainExec(c.OCI.Process.Args[0], err)
 	}
-	for _, f := range ran.Given {
-		f.Close() // the console: the keeper has its own
-	}
+	live.output = io.keep(ran.Given)
 	return started{ran.Pid, ran.PidFD}, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -26,6 +27,20 @@ func (s *stdio) Close() {
 	for _, f := range s.files {
 		f.Close()
 	}
+}
+
+// keep takes our ends out of what Close closes: the pipes, or the console that the program gave.
+func (s *stdio) keep(given []*os.File) keeper.Custody {
+	held := keeper.Custody{Stdout: s.run.Stdout, Stderr: s.run.Stderr}
+	s.files = slices.DeleteFunc(s.files, func(f *os.File) bool { return f == held.Stdout || f == held.Stderr })
+	for i, f := range given {
+		if i == 0 {
+			held.Console = f
+			continue
+		}
+		f.Close()
+	}
+	return held
 }
 
 // openStdio makes the pipes and opens the log of a container.

@@ -1,8 +1,11 @@
 package nsutil
 
 import (
+	"fmt"
 	"os"
 	"runtime"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -27,6 +30,27 @@ func PidfdSignal(pidfd *os.File, sig unix.Signal) error {
 		return nil
 	}
 	return os.NewSyscallError("pidfd_send_signal", err)
+}
+
+// PidfdPid is the pid of the process in this PID namespace, read from the descriptor itself
+// (pidfd_open(2), fdinfo). ESRCH: it has ended and was reaped.
+func PidfdPid(pidfd *os.File) (int, error) {
+	path := fmt.Sprintf("/proc/self/fdinfo/%d", pidfd.Fd())
+	data, err := os.ReadFile(path)
+	runtime.KeepAlive(pidfd)
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(data)) {
+		if value, ok := strings.CutPrefix(line, "Pid:"); ok {
+			pid, err := strconv.Atoi(strings.TrimSpace(value))
+			if err == nil && pid <= 0 {
+				err = unix.ESRCH
+			}
+			return pid, err
+		}
+	}
+	return 0, fmt.Errorf("%s: no pid: not a pidfd", path)
 }
 
 // PidfdWatch duplicates a pidfd for PidfdAwaitExit, so that waiting needs no thread. Non-blocking

@@ -18,8 +18,10 @@ import (
 // (nsutil.PauseFile), without privileges, in an empty root, that never has to do anything. It is the
 // only process a pod can cost, and only such pods have it.
 
-// initPrefix begins the key under which the keeper has a pod's init.
 const initPrefix = "init/"
+
+// InitKey is the key under which the keeper has a pod's init.
+func InitKey(id spec.PodID) string { return initPrefix + string(id) }
 
 // InitOf says whose init the keeper has under a key.
 func InitOf(key string) (spec.PodID, bool) {
@@ -47,7 +49,7 @@ func (s *Sandbox) StartInit(ctx context.Context, k Custody, h Host) (*os.File, e
 		return nil, fmt.Errorf("start init of pod: %w", err)
 	}
 	defer pause.Close()
-	ran, err := k.Run(ctx, keeper.Run{Key: initPrefix + string(s.ID), Program: s.initProgram(pause, h)})
+	ran, err := k.Run(ctx, keeper.Run{Key: InitKey(s.ID), Program: s.initProgram(pause, h)})
 	if err != nil {
 		return nil, fmt.Errorf("start init of pod: %w", err)
 	}

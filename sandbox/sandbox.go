@@ -61,14 +61,23 @@ func (p *Plan) Up(ctx context.Context, k Custody) (*Sandbox, error) {
 		s.Close()
 		return nil, err
 	}
-	if files := s.files(p.Kinds); len(files) == 0 {
-		return s, nil
-	}
-	if err := k.Put(ctx, custodyKey(p.ID), s.files(p.Kinds)...); err != nil {
+	if err := p.Entrust(ctx, s, k); err != nil {
 		s.Close()
-		return nil, fmt.Errorf("give the sandbox into custody: %w", err)
+		return nil, err
 	}
 	return s, nil
+}
+
+// Entrust gives the keeper duplicates of the sandbox's descriptors.
+func (p *Plan) Entrust(ctx context.Context, s *Sandbox, k Custody) error {
+	files := s.files(p.Kinds)
+	if len(files) == 0 {
+		return nil
+	}
+	if err := k.Put(ctx, custodyKey(p.ID), files...); err != nil {
+		return fmt.Errorf("give the sandbox into custody: %w", err)
+	}
+	return nil
 }
 
 func (p *Plan) makeNamespaces(ctx context.Context, k Custody, s *Sandbox) error {

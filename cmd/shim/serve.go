@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tare/config"
+	"tare/lifecycle"
 )
 
 // rebuildPause is waited before a daemon that lost its keeper starts over, so that a keeper that
@@ -110,8 +111,11 @@ func serve(ctx context.Context, s settings, log *slog.Logger) error {
 	if err := mine.record(s); err != nil {
 		return err
 	}
+	var estate *lifecycle.Estate
+	defer func() { estate.Close() }()
 	for {
-		err := serveOnce(ctx, s, log)
+		var err error
+		estate, err = serveOnce(ctx, s, log, estate)
 		if !errors.Is(err, errKeeperLost) {
 			return err
 		}
@@ -124,24 +128,29 @@ func serve(ctx context.Context, s settings, log *slog.Logger) error {
 	}
 }
 
-// serveOnce builds the daemon and serves until ctx ends or the keeper is lost.
-func serveOnce(ctx context.Context, s settings, log *slog.Logger) (err error) {
+// serveOnce builds the daemon and serves until ctx ends or the keeper is lost. It takes what the
+// one before left when it lost its keeper, and returns what it leaves itself.
+func serveOnce(ctx context.Context, s settings, log *slog.Logger, left *lifecycle.Estate) (estate *lifecycle.Estate, err error) {
 	start := time.Now()
 	d, err := open(ctx, s, log)
 	if err != nil {
-		return err
+		return left, err
 	}
-	defer func() { err = errors.Join(err, d.close()) }()
+	defer func() {
+		err = errors.Join(err, d.close())
+		estate = d.runtime.Estate()
+	}()
+	d.runtime.Inherit(ctx, left)
 	if err := d.recover(ctx); err != nil {
-		return err
+		return nil, err
 	}
 	server, err := d.server()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	l, err := listen(s.Listen)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer l.Close()
 	log.Info("serving", "listen", s.Listen, "root", s.Root, "state", s.State,
@@ -156,5 +165,5 @@ func serveOnce(ctx context.Context, s settings, log *slog.Logger) (err error) {
 		log.Info("stopping, containers go on")
 	}
 	shutdown(server)
-	return err
+	return nil, err
 }

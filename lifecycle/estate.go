@@ -1,0 +1,96 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+
+	"tare/keeper"
+	"tare/nsutil"
+	"tare/sandbox"
+	"tare/spec"
+	"tare/store"
+)
+
+// Estate is what a runtime holds of its running pods: duplicates of all that its keeper held. When
+// the keeper was killed, the next runtime inherits it and gives it to another keeper.
+type Estate struct {
+	pods      map[spec.PodID]*sandbox.Sandbox
+	inits     map[spec.PodID]*os.File
+	processes map[spec.ContainerID]*process
+}
+
+// Estate takes the handles away from a runtime that is closed. Inherit or Close the estate.
+func (r *Runtime) Estate() *Estate {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e := &Estate{r.pod, r.init, r.live}
+	r.pod, r.init, r.live = nil, nil, nil
+	return e
+}
+
+// Close lets go of the handles. Nil is an estate of nothing.
+func (e *Estate) Close() {
+	if e == nil {
+		return
+	}
+	for _, sb := range e.pods {
+		sb.Close()
+	}
+	for _, f := range e.inits {
+		f.Close()
+	}
+	for _, p := range e.processes {
+		p.close()
+	}
+}
+
+// Inherit gives the keeper what an earlier one held, and closes the estate. What cannot be given is
+// logged: Recover, which comes next, finds it lost and brings it to its end.
+func (r *Runtime) Inherit(ctx context.Context, e *Estate) {
+	if e == nil {
+		return
+	}
+	defer e.Close()
+	var errs []error
+	for id, sb := range e.pods {
+		if p, err := r.Store.Pod(id); err == nil {
+			plan := sandbox.New(id, &p.Spec, r.layout)
+			errs = append(errs, plan.Entrust(ctx, sb, r.Keeper))
+		}
+	}
+	for id, f := range e.inits {
+		errs = append(errs, r.adopt(ctx, sandbox.InitKey(id), keeper.Custody{PidFD: f}))
+	}
+	for id, p := range e.processes {
+		if _, c, err := r.Store.Container(id); err == nil && p.running() {
+			errs = append(errs, r.adoptContainer(ctx, c, p))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		r.Log.Error("inherit from the lost keeper", slog.Any("err", err))
+	}
+}
+
+func (r *Runtime) adoptContainer(ctx context.Context, c *store.Container, p *process) error {
+	held := p.output
+	held.PidFD = p.pidfd
+	if c.LogPath != "" {
+		log, err := openLog(c.LogPath)
+		if err != nil {
+			return err
+		}
+		defer log.Close()
+		held.Log = log
+	}
+	return r.adopt(ctx, string(c.ID), held)
+}
+
+func (r *Runtime) adopt(ctx context.Context, key string, held keeper.Custody) error {
+	pid, err := nsutil.PidfdPid(held.PidFD)
+	if err != nil {
+		return err
+	}
+	return r.Keeper.Adopt(ctx, key, pid, held)
+}
