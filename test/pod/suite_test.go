@@ -1,0 +1,209 @@
+package pod
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"tare/test/leak"
+	"tare/test/registry"
+)
+
+var (
+	binDir = flag.String("bin", "../../bin", "directory of tare and keeper")
+	keep   = flag.Bool("keep", false, "keep the suite's directory with the daemons' logs")
+)
+
+// suite is what all tests share; set before the first runs.
+var suite struct {
+	dir    string // of everything the suite makes
+	bin    string // of tare and keeper, absolute
+	certs  string // hosts.toml files that lead to the registry
+	cgroup string // below which the daemons' cgroups are
+	addr   string // of the registry
+	shared *daemon
+}
+
+// The images most tests use, as the registry serves them.
+const (
+	busybox = "registry.k8s.io/e2e-test-images/busybox:1.37.0-1"
+	layers  = registry.LocalHost + "/layers:gzip"
+)
+
+// runSuite starts registry and shared daemon, runs the tests, stops everything, and fails if
+// something is left.
+func runSuite(m *testing.M) (code int, err error) {
+	before, err := leak.Take()
+	if err != nil {
+		return 1, err
+	}
+	if err := prepare(); err != nil {
+		return 1, err
+	}
+	defer func() {
+		if !*keep {
+			err = errors.Join(err, os.RemoveAll(suite.dir))
+		}
+	}()
+	server, err := serveImages()
+	if err != nil {
+		return 1, err
+	}
+	defer server.Close()
+	if suite.shared, err = newDaemon("shared", options{}); err != nil {
+		return 1, err
+	}
+	if err := suite.shared.warmUp(); err != nil {
+		return 1, errors.Join(err, suite.shared.stopAll())
+	}
+	code = m.Run()
+	if code != 0 || *keep {
+		fmt.Fprintln(os.Stderr, "log of the shared daemon, its end:\n"+tail(suite.shared.logFile(), 20))
+	}
+	if err := suite.shared.stopAll(); err != nil {
+		return 1, err
+	}
+	return code, nothingLeft(before)
+}
+
+// prepare finds the binaries and makes the suite's directory.
+func prepare() (err error) {
+	if suite.bin, err = filepath.Abs(*binDir); err != nil {
+		return err
+	}
+	for _, name := range []string{"tare", "keeper"} {
+		if _, err := os.Stat(filepath.Join(suite.bin, name)); err != nil {
+			return fmt.Errorf("%w: make build first", err)
+		}
+	}
+	// Not in the package's own directory: socket paths end at 107 bytes, unix(7).
+	suite.dir, err = os.MkdirTemp("", "tare-pod-")
+	suite.certs = filepath.Join(suite.dir, "certs.d")
+	suite.cgroup = "/tare-e2e-" + os.Getenv(outerVar)
+	return err
+}
+
+func serveImages() (*registry.Server, error) {
+	catalog, err := registry.Build()
+	if err != nil {
+		return nil, err
+	}
+	extra, err := ownImages()
+	if err != nil {
+		return nil, err
+	}
+	catalog.Entries = append(catalog.Entries, extra...)
+	server, err := registry.Serve(catalog, registry.Options{})
+	if err != nil {
+		return nil, err
+	}
+	suite.addr = server.Addr()
+	return server, registry.WriteCertsDir(suite.certs, suite.addr, registry.Hosts...)
+}
+
+// nothingLeft compares the host with what it was.
+func nothingLeft(before leak.Snapshot) error {
+	lines, err := leak.Settle(ownCgroups(before), patience)
+	if err != nil {
+		return err
+	}
+	if lines = withoutForeignCgroups(lines); len(lines) > 0 {
+		return errors.New("left behind by the suite:\n\t" + strings.Join(lines, "\n\t"))
+	}
+	return nil
+}
+
+// ownCgroups and withoutForeignCgroups overlook the one thing of the rest of the machine that the
+// suite sees.
+func ownCgroups(s leak.Snapshot) leak.Snapshot {
+	own := leak.Snapshot{}
+	for line := range s {
+		if !foreignCgroup(line) {
+			own[line] = true
+		}
+	}
+	return own
+}
+
+func withoutForeignCgroups(diff []string) []string {
+	var own []string
+	for _, line := range diff {
+		if _, what, _ := strings.Cut(line, ": "); !foreignCgroup(what) {
+			own = append(own, line)
+		}
+	}
+	return own
+}
+
+func foreignCgroup(line string) bool {
+	return strings.HasPrefix(line, "cgroup ") && !strings.Contains(line+"/", suite.cgroup+"/")
+}
+
+// leavesNothing fails t if, when it is over, the host or the files of the daemons are not as they
+// are now, or a daemon or keeper has other descriptors open.
+func leavesNothing(t *testing.T, daemons ...*daemon) {
+	t.Helper()
+	before := takeAll(t, daemons)
+	t.Cleanup(func() {
+		var lines []string
+		for deadline := time.Now().Add(patience); ; time.Sleep(pollStep) {
+			// A connection to the registry that was idle may be closed meanwhile.
+			lines = slices.DeleteFunc(leak.Diff(before, takeAll(t, daemons)), func(line string) bool {
+				return strings.HasPrefix(line, "gone: ") && strings.Contains(line, " fd ")
+			})
+			if len(lines) == 0 || time.Now().After(deadline) {
+				break
+			}
+		}
+		for _, line := range lines {
+			t.Error(line)
+		}
+	})
+}
+
+func takeAll(t *testing.T, daemons []*daemon) leak.Snapshot {
+	t.Helper()
+	var dirs []string
+	for _, d := range daemons {
+		dirs = append(dirs, d.path("state/pods"), d.path("state/sandboxes"), d.path("state/cni"),
+			d.path("root/containers"), d.path("root/cni"), d.path("netns"))
+	}
+	all, err := leak.Take(dirs...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all = ownCgroups(all)
+	for _, d := range daemons {
+		for name, pid := range map[string]int{"daemon": d.pid(), "keeper": d.keeperPID()} {
+			fds, err := leak.FDs(pid)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for line := range fds {
+				all[d.name+" "+name+" "+line] = true
+			}
+		}
+	}
+	return all
+}
+
+// run executes a program of the host and returns what it printed.
+func run(name string, args ...string) (string, error) {
+	out, err := exec.Command(name, args...).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%s %s: %w\n%s", filepath.Base(name), strings.Join(args, " "), err, out)
+	}
+	return string(out), nil
+}
+
+func tail(text string, lines int) string {
+	all := strings.Split(strings.TrimSpace(text), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
