@@ -85,17 +85,17 @@ func oomKilled(live *process) (bool, error) {
 	return n > 0, err
 }
 
-// verdict is the exit code, as shells count it, and the reason.
+// verdict is the exit code, as shells count it, and the reason. A container that ended well in spite
+// of a process killed for memory was not ended by that.
 func verdict(e keeper.Exit, oom bool) (code int32, reason string) {
+	code = exitCode(e.Status)
 	switch {
 	case !e.Known:
 		return exitUnknown, reasonUnknown
-	case oom:
-		return exitCode(e.Status), reasonOOM
-	}
-	code = exitCode(e.Status)
-	if code == 0 {
+	case code == 0:
 		return 0, reasonCompleted
+	case oom:
+		return code, reasonOOM
 	}
 	return code, reasonError
 }

@@ -12,9 +12,10 @@ type flights[T any] struct {
 }
 
 type flight[T any] struct {
-	done   chan struct{}
-	result T
-	err    error
+	callers int // guarded by flights.mu
+	done    chan struct{}
+	result  T
+	err     error
 }
 
 // do runs f under a key, or joins the run under way. The caller waits until ctx ends at most; f
@@ -30,6 +31,7 @@ func (g *flights[T]) do(ctx context.Context, key string, f func(context.Context)
 		g.running[key] = fl
 		go g.run(context.WithoutCancel(ctx), key, fl, f) // ends with f, whose steps have deadlines
 	}
+	fl.callers++
 	g.mu.Unlock()
 	select {
 	case <-fl.done:
