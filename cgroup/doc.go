@@ -4,7 +4,7 @@
 //
 // The nouns: a Tree is this host's cgroup file systems under one Driver; a Path says where a
 // container's cgroup is, in the form the OCI spec's cgroupsPath has; a Group is one cgroup that
-// exists. On cgroup v1 a Group is one directory in each hierarchy (a mount with its
+// exists; a Meter reads what one uses. On cgroup v1 a Group is one directory in each hierarchy (a mount with its
 // controllers), on v2 one directory.
 //
 // Layout. The kubelet makes the pod's cgroup and a container lives in <cgroup_parent>/<id>
@@ -28,8 +28,8 @@
 // In hybrid mode (v1 controllers and an empty v2 hierarchy beside them) and on v1, the
 // hierarchies without controllers belong to systemd and are joined only where it is pid 1.
 //
-// Not here: what a container's limits should be, reading of statistics (to come), namespaces.
+// Not here: what a container's limits should be, namespaces.
 //
 // Concurrency: a Tree may be used by any number of goroutines; calls on one Path or Group must not
-// overlap, except Kill, Procs and OOM.
+// overlap, except Kill, Procs and OOM. A Meter is for any number of goroutines.
 package cgroup

@@ -59,35 +59,48 @@ func (t *Tree) plan(r *specs.LinuxResources) (*plan, error) {
 // is ErrFailedPrecondition on v1, and on v2 if r.Memory.CheckBeforeUpdate asks for it; else the
 // kernel reclaims, and kills if that is not enough.
 func (g *Group) Set(r *specs.LinuxResources) error {
-	if g.sub != "" {
-		return fmt.Errorf("set limits of %s/%s: an exec has none of its own: %w", g.path, g.sub, errdefs.ErrInvalidArgument)
-	}
-	if err := g.set(r); err != nil {
-		return fmt.Errorf("set limits of cgroup %s: %w", g.path, err)
-	}
-	return nil
+	_, err := g.Change(r)
+	return err
 }
 
-func (g *Group) set(r *specs.LinuxResources) error {
-	r, err := g.complete(r)
+// Change is Set that returns what puts the values back which were in force before.
+func (g *Group) Change(r *specs.LinuxResources) (undo func() error, err error) {
+	if g.sub != "" {
+		return nil, fmt.Errorf("set limits of %s/%s: an exec has none of its own: %w", g.path, g.sub, errdefs.ErrInvalidArgument)
+	}
+	old, err := g.set(r)
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("set limits of cgroup %s: %w", g.path, err)
+	}
+	return func() error { return g.write(old) }, nil
+}
+
+// Check tells whether this host could set such limits, as far as that can be told without a cgroup.
+func (t *Tree) Check(r *specs.LinuxResources) error {
+	_, err := t.settings(r)
+	return err
+}
+
+// set applies r and returns the settings that it replaced.
+func (g *Group) set(r *specs.LinuxResources) (old []setting, err error) {
+	r, err = g.complete(r)
+	if err != nil {
+		return nil, err
 	}
 	settings, err := g.tree.settings(r)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := g.checkUsage(r); err != nil {
-		return err
+		return nil, err
 	}
-	old, err := g.current(settings)
-	if err != nil {
-		return notFound(err)
+	if old, err = g.current(settings); err != nil {
+		return nil, notFound(err)
 	}
 	if err := g.write(settings); err != nil {
-		return errors.Join(err, g.write(old))
+		return nil, errors.Join(err, g.write(old))
 	}
-	return nil
+	return old, nil
 }
 
 // complete fills in what v2 wants in one file with what was asked for: a period without a quota would
