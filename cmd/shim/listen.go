@@ -82,6 +82,22 @@ func vacant(path string) error {
 	return nil
 }
 
+// removeSocket removes the socket of a daemon that was killed. Of one that others use by now, or
+// that is no socket, it is not ours to do.
+func removeSocket(address string) error {
+	path, err := socketPath(address)
+	if err != nil {
+		return err
+	}
+	if vacant(path) != nil {
+		return nil
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
 // shutdown ends the server: no new calls, some patience with those under way.
 func shutdown(s *grpc.Server) {
 	timer := time.AfterFunc(shutdownPatience, s.Stop)

@@ -19,6 +19,7 @@ import (
 	"runtime"
 	"syscall"
 
+	"github.com/containerd/log"
 	"github.com/spf13/cobra"
 )
 
@@ -27,6 +28,11 @@ import (
 func init() { runtime.LockOSThread() }
 
 func main() {
+	// What containerd's packages write outside of any call of ours: that a file system has no
+	// fs-verity, and suchlike. Their errors come back as such.
+	if err := log.SetLevel("error"); err != nil {
+		panic(err)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	if err := command().ExecuteContext(ctx); err != nil {

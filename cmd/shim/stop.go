@@ -88,7 +88,7 @@ func stopAll(ctx context.Context, state, keeper string, out io.Writer) error {
 		fmt.Fprintf(out, "stopped daemon %d, ", pid)
 	}
 	fmt.Fprintf(out, "removed %d pods, the keeper, and what they left\n", pods)
-	return mine.clear()
+	return errors.Join(removeSocket(s.Listen), mine.clear())
 }
 
 // removeAll removes pods, network and keeper of a daemon that does not run, and returns how many
