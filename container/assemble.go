@@ -23,6 +23,7 @@ type Request struct {
 	PodDir     string // host directory of the pod's files
 	Image      ocispec.ImageConfig
 	User       security.Identity // resolved against the image
+	Volumes    []spec.ImageID    // the images that Spec.Mounts name, in their order
 	CgroupPath string
 	CgroupV2   bool
 	OpenFiles  uint64 // the highest RLIMIT_NOFILE that can be given

@@ -45,6 +45,7 @@ func Compile(s Start) (*nsutil.Program, error) {
 		return nil, err
 	}
 	c.join()
+	c.b.Chdir(c.Attach)
 	c.enterNamespaces()
 	kernel := c.kernelMounts()
 	c.enterRoot()
@@ -135,7 +136,7 @@ func (c *compiler) kernelMounts() map[int]nsutil.Slot {
 func (c *compiler) enterRoot() {
 	rootfs := c.b.File(c.Prepared.Rootfs, "rootfs")
 	c.b.SetAttr(nsutil.CWD, "/", nsutil.MountAttr{Propagation: unix.MS_SLAVE, Recursive: true})
-	c.b.AttachAt(rootfs, c.Attach)
+	c.b.AttachHere(rootfs)
 	c.b.EnterRoot(rootfs)
 	c.root = c.b.Open("/", unix.O_PATH).FD()
 }

@@ -54,3 +54,13 @@ func parseOptions(m specs.Mount) mountOptions {
 	}
 	return o
 }
+
+// value is that of one of the file system's own parameters.
+func (o mountOptions) value(key string) string {
+	for _, d := range o.data {
+		if d.Key == key {
+			return d.Value
+		}
+	}
+	return ""
+}

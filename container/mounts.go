@@ -2,6 +2,7 @@ package container
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -13,8 +14,12 @@ import (
 	"tare/spec"
 )
 
-// shmType marks the pod's shared memory among the mounts: a bind of something without a path.
-const shmType = "tare-shm"
+// Mount types of our own, for what has no path to bind: the pod's shared memory, and an image, whose
+// id is then the source.
+const (
+	shmType   = "tare-shm"
+	imageType = "tare-image"
+)
 
 // mounts lists everything mounted in the container, in the order of mounting.
 func mounts(r Request) ([]specs.Mount, error) {
@@ -26,17 +31,38 @@ func mounts(r Request) ([]specs.Mount, error) {
 			UIDMappings: userMappings(r.Pod, false), GIDMappings: userMappings(r.Pod, true),
 		})
 	}
-	volumes := slices.Clone(r.Spec.Mounts)
-	slices.SortStableFunc(volumes, func(a, b spec.Mount) int {
-		return cmp.Compare(depth(a.ContainerPath), depth(b.ContainerPath))
-	})
-	for _, m := range volumes {
-		if err := checkPlace(m); err != nil {
-			return nil, err
+	volumes := make([]specs.Mount, len(r.Spec.Mounts))
+	images := r.Volumes
+	for i, m := range r.Spec.Mounts {
+		if err := errors.Join(checkPlace(m), checkMapping(m, r.Pod)); err != nil {
+			return nil, fmt.Errorf("mounts[%d].%w", i, err)
 		}
-		out = append(out, volume(m))
+		volumes[i] = volume(m)
+		if m.Image != "" {
+			volumes[i].Type, volumes[i].Source = imageType, string(images[0])
+			images = images[1:]
+		}
 	}
-	return out, nil
+	slices.SortStableFunc(volumes, func(a, b specs.Mount) int {
+		return cmp.Compare(depth(a.Destination), depth(b.Destination))
+	})
+	return append(out, volumes...), nil
+}
+
+// checkMapping refuses id mappings of a volume that are not its pod's: they say that the files belong to
+// the container's ids (KEP-127), and there is one user namespace they can be shown to.
+func checkMapping(m spec.Mount, pod *spec.Pod) error {
+	if len(m.UID) == 0 && len(m.GID) == 0 {
+		return nil
+	}
+	u := pod.Namespaces.User
+	if u == nil {
+		return fmt.Errorf("uidMappings: the pod has no user namespace: %w", errdefs.ErrInvalidArgument)
+	}
+	if !slices.Equal(m.UID, []spec.IDMap{u.UID}) || !slices.Equal(m.GID, []spec.IDMap{u.GID}) {
+		return fmt.Errorf("uidMappings: they differ from the pod's: %w", errdefs.ErrInvalidArgument)
+	}
+	return nil
 }
 
 // depth orders mounts so that parents come before what lies below them.
@@ -47,15 +73,33 @@ func depth(p string) int { return strings.Count(path.Clean(p), "/") }
 func checkPlace(m spec.Mount) error {
 	dest := path.Clean(m.ContainerPath)
 	if dest == "/" || dest == "/proc" || strings.HasPrefix(dest, "/proc/") {
-		return fmt.Errorf("mount container_path %q: nothing may be mounted on / or below /proc: %w", m.ContainerPath, errdefs.ErrInvalidArgument)
-	}
-	if m.Image != "" {
-		return fmt.Errorf("mount image %q at %q: image volumes are not supported yet: %w", m.Image, m.ContainerPath, errdefs.ErrNotImplemented)
+		return fmt.Errorf("container_path %q: nothing may be mounted on / or below /proc: %w", m.ContainerPath, errdefs.ErrInvalidArgument)
 	}
 	return nil
 }
 
+// kernelMounts are the file systems of the kernel. One that shows a namespace can be mounted only by
+// who has power over that namespace (mount_namespaces(7)): a pod in a user namespace that uses the host's
+// gets the host's mount of it instead.
 func kernelMounts(r Request) []specs.Mount {
+	out := ownKernelMounts(r)
+	if r.Pod.Namespaces.User == nil {
+		return out
+	}
+	foreign := map[string]bool{
+		"/proc":       r.Spec.Security.Namespaces.PID == spec.ModeNode,
+		"/sys":        r.Pod.Namespaces.Network == spec.ModeNode,
+		"/dev/mqueue": r.Pod.Namespaces.IPC == spec.ModeNode,
+	}
+	for i, m := range out {
+		if foreign[m.Destination] {
+			out[i] = specs.Mount{Destination: m.Destination, Type: "bind", Source: m.Destination, Options: append([]string{"rbind", "rslave"}, m.Options...)}
+		}
+	}
+	return out
+}
+
+func ownKernelMounts(r Request) []specs.Mount {
 	sys := access(!r.Spec.Security.Privileged)
 	out := []specs.Mount{
 		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
@@ -106,6 +150,9 @@ func volume(m spec.Mount) specs.Mount {
 		if on {
 			opts = append(opts, opt)
 		}
+	}
+	if m.ImageSubPath != "" {
+		opts = append(opts, "subpath="+m.ImageSubPath)
 	}
 	slices.Sort(opts[2:])
 	return specs.Mount{

@@ -11,6 +11,7 @@ import (
 
 	"tare/nsutil"
 	"tare/sandbox"
+	"tare/spec"
 )
 
 // Source is a prepared mount: a detached copy of what will be mounted, or nothing, where the
@@ -42,9 +43,10 @@ func (p *Prepared) Close() {
 	}
 }
 
-// Prepare makes detached copies of everything the specification binds into the container.
-// ErrInvalidArgument names a host path that is not there.
-func Prepare(oci *specs.Spec, sb *sandbox.Sandbox) (*Prepared, error) {
+// Prepare makes detached copies of everything the specification binds into the container; layers
+// returns the layer directories of an image, top first. ErrInvalidArgument names a host path that is
+// not there, or whose propagation is not what was asked for.
+func Prepare(oci *specs.Spec, sb *sandbox.Sandbox, layers func(spec.ImageID) ([]string, error)) (*Prepared, error) {
 	p := &Prepared{Sources: make([]Source, len(oci.Mounts))}
 	for i, m := range oci.Mounts {
 		var err error
@@ -53,6 +55,8 @@ func Prepare(oci *specs.Spec, sb *sandbox.Sandbox) (*Prepared, error) {
 			p.Sources[i], err = bindSource(m, sb)
 		case shmType:
 			p.Sources[i], err = shmSource(sb)
+		case imageType:
+			p.Sources[i], err = imageSource(m, sb, layers)
 		default:
 			p.Sources[i] = Source{IsDir: true}
 		}
@@ -94,6 +98,9 @@ func shmSource(sb *sandbox.Sandbox) (Source, error) {
 
 func bindSource(m specs.Mount, sb *sandbox.Sandbox) (Source, error) {
 	o := parseOptions(m)
+	if err := checkPropagation(m.Source, o.recursive.Propagation); err != nil {
+		return Source{}, err
+	}
 	f, err := nsutil.CloneMount(m.Source, o.bindAll)
 	if errors.Is(err, os.ErrNotExist) {
 		return Source{}, fmt.Errorf("host_path: %w: %w", err, errdefs.ErrInvalidArgument)
@@ -107,6 +114,26 @@ func bindSource(m specs.Mount, sb *sandbox.Sandbox) (Source, error) {
 		return Source{}, err
 	}
 	return s, nil
+}
+
+// checkPropagation refuses a volume whose mounts could not travel as asked: across the border of a
+// private mount none do (mount_namespaces(7); api.proto, MountPropagation).
+func checkPropagation(source string, asked uint64) error {
+	if asked != unix.MS_SHARED && asked != unix.MS_SLAVE {
+		return nil
+	}
+	shared, slave, err := nsutil.Propagation(source)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("host_path: %w: %w", err, errdefs.ErrInvalidArgument)
+	case err != nil:
+		return err
+	case asked == unix.MS_SHARED && !shared:
+		return fmt.Errorf("propagation: %s is not on a shared mount: %w", source, errdefs.ErrInvalidArgument)
+	case asked == unix.MS_SLAVE && !shared && !slave:
+		return fmt.Errorf("propagation: %s is not on a shared or slave mount: %w", source, errdefs.ErrInvalidArgument)
+	}
+	return nil
 }
 
 // setUp gives the detached mount its attributes, before anybody can see it.

@@ -47,49 +47,57 @@ func (l Layer) Remove() error {
 // Mount assembles the root file system as a detached overlay of the image's layers, top first,
 // under the writable one. It is in nobody's mount table until a program attaches it. The caller
 // closes it.
+//
+// A container's layer is gone with it after a crash of the machine, so it would not need syncing
+// (Documentation/filesystems/overlayfs.rst, "Volatile mount"), but a volatile upper directory cannot
+// be mounted a second time, and start-up recovery mounts again.
 func (l Layer) Mount(lowers []string) (*os.File, error) {
-	fs, err := nsutil.FSOpen("overlay")
-	if err != nil {
-		return nil, fmt.Errorf("assemble root file system: %w", err)
-	}
-	defer fs.Close()
-	for _, dir := range lowers {
-		mapped, err := l.addLower(fs, dir)
-		// Closing a detached mount unmounts it: it has to live until the overlay has its own copy.
-		defer mapped.Close()
-		if err != nil {
-			return nil, fmt.Errorf("assemble root file system: %w", err)
-		}
-	}
-	// A container's layer is gone with it after a crash of the machine: not syncing it is safe
-	// (Documentation/filesystems/overlayfs.rst, "Volatile mount"), but makes a second mount of
-	// the same upper directory fail, so it stays off: start-up recovery mounts again.
-	err = errors.Join(
-		fs.SetString("upperdir", l.upper()),
-		fs.SetString("workdir", l.work()),
-		fs.SetString("source", "overlay"),
-	)
-	if err != nil {
-		return nil, fmt.Errorf("assemble root file system: %w", err)
-	}
-	root, err := fs.Mount(0)
+	root, err := overlay(lowers, l.UserNS, func(fs *nsutil.FSContext) error {
+		return errors.Join(fs.SetString("upperdir", l.upper()), fs.SetString("workdir", l.work()))
+	})
 	if err != nil {
 		return nil, fmt.Errorf("assemble root file system: %w", err)
 	}
 	return root, nil
 }
 
-// addLower adds one layer, in a user namespace as an idmapped mount, which the caller closes (nil
+// overlay makes a detached overlay of layers, top first; writable, if not nil, sets what is above them.
+func overlay(lowers []string, userns *os.File, writable func(*nsutil.FSContext) error) (*os.File, error) {
+	fs, err := nsutil.FSOpen("overlay")
+	if err != nil {
+		return nil, err
+	}
+	defer fs.Close()
+	for _, dir := range lowers {
+		mapped, err := addLower(fs, dir, userns)
+		// Closing a detached mount unmounts it: it has to live until the overlay has its own copy.
+		defer mapped.Close()
+		if err != nil {
+			return nil, err
+		}
+	}
+	if writable != nil {
+		if err := writable(fs); err != nil {
+			return nil, err
+		}
+	}
+	if err := fs.SetString("source", "overlay"); err != nil {
+		return nil, err
+	}
+	return fs.Mount(0)
+}
+
+// addLower adds one layer; for a user namespace as an idmapped mount, which the caller closes (nil
 // otherwise).
-func (l Layer) addLower(fs *nsutil.FSContext, dir string) (*os.File, error) {
-	if l.UserNS == nil {
+func addLower(fs *nsutil.FSContext, dir string, userns *os.File) (*os.File, error) {
+	if userns == nil {
 		return nil, fs.SetString("lowerdir+", dir)
 	}
 	mapped, err := nsutil.CloneMount(dir, false)
 	if err != nil {
 		return nil, err
 	}
-	if err := nsutil.IDMapMount(mapped, l.UserNS, false); err != nil {
+	if err := nsutil.IDMapMount(mapped, userns, false); err != nil {
 		return mapped, err
 	}
 	return mapped, fs.SetFile("lowerdir+", mapped)

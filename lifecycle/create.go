@@ -78,65 +78,82 @@ func checkSources(c *spec.Container) error {
 	return nil
 }
 
-// newContainer resolves the image and the user, assembles the root file system and the
-// specification, and returns the record with the live side that holds the root until the start.
+// draft is a container being made: the record to be, with the live side that holds its root until
+// the start.
+type draft struct {
+	pod  *store.Pod
+	sb   *sandbox.Sandbox
+	img  spec.Image
+	rec  *store.Container
+	live *process
+}
+
+// newContainer resolves the images and the user, assembles the root file system and the
+// specification, and returns what is to be stored and kept.
 func (r *Runtime) newContainer(ctx context.Context, p *store.Pod, c *spec.Container, sb *sandbox.Sandbox) (*store.Container, *process, error) {
-	img, err := r.Images.Get(c.Image)
-	if err != nil {
-		return nil, nil, fmt.Errorf("image %q: %w", c.Image, err)
+	d := draft{pod: p, sb: sb}
+	if err := r.newRecord(&d, c); err != nil {
+		return nil, nil, err
 	}
-	rec := &store.Container{
-		ID: spec.NewContainerID(), Pod: p.ID, Spec: *c, State: store.ContainerCreated, CreatedAt: time.Now(),
-		Image: img.ID, ImageRef: string(img.ID), ImageName: imageName(c, img),
-		StopSignal: stopSignal(c, img),
-	}
-	if p.Spec.LogDirectory != "" && c.LogPath != "" {
-		rec.LogPath = filepath.Join(p.Spec.LogDirectory, c.LogPath)
-	}
-	path, err := r.Cgroups.Path(p.Spec.CgroupParent, rec.ID)
+	lowers, err := r.holdImages(ctx, d.rec)
 	if err != nil {
 		return nil, nil, err
 	}
-	rec.CgroupPath = string(path)
-	live := newProcess(rec.ID)
-	if err := r.furnish(ctx, p, rec, live, sb, img); err != nil {
-		live.close()
-		return nil, nil, r.undo(ctx, err, func(context.Context) error { return r.layer(p, rec.ID, sb).Remove() })
+	d.live = newProcess(d.rec.ID)
+	if err := r.assemble(&d, lowers); err != nil {
+		d.live.close()
+		r.releaseImages(d.rec)
+		return nil, nil, r.undo(ctx, err, func(context.Context) error { return r.layer(p, d.rec.ID, sb).Remove() })
 	}
-	return rec, live, nil
+	return d.rec, d.live, nil
 }
 
-// furnish makes the root file system and what depends on its content: the user and the
-// specification.
-func (r *Runtime) furnish(ctx context.Context, p *store.Pod, rec *store.Container, live *process, sb *sandbox.Sandbox, img spec.Image) error {
-	lowers, err := r.Images.Acquire(ctx, img.ID)
-	if err != nil {
-		return fmt.Errorf("layers of image %q: %w", rec.Spec.Image, err)
+// newRecord fills in what needs nothing made.
+func (r *Runtime) newRecord(d *draft, c *spec.Container) (err error) {
+	if d.img, err = r.Images.Get(c.Image); err != nil {
+		return fmt.Errorf("image %q: %w", c.Image, err)
 	}
-	if err := r.assemble(p, rec, live, sb, img, lowers); err != nil {
-		r.Images.Release(img.ID)
-		return err
+	d.rec = &store.Container{
+		ID: spec.NewContainerID(), Pod: d.pod.ID, Spec: *c, State: store.ContainerCreated, CreatedAt: time.Now(),
+		Image: d.img.ID, ImageRef: string(d.img.ID), ImageName: imageName(c, d.img),
+		StopSignal: stopSignal(c, d.img),
 	}
-	return nil
+	for _, m := range c.Mounts {
+		if m.Image == "" {
+			continue
+		}
+		img, err := r.Images.Get(m.Image)
+		if err != nil {
+			return fmt.Errorf("%w: image %q: %w", spec.ErrImageVolumeMountFailed, m.Image, err)
+		}
+		d.rec.Volumes = append(d.rec.Volumes, img.ID)
+	}
+	if d.pod.Spec.LogDirectory != "" && c.LogPath != "" {
+		d.rec.LogPath = filepath.Join(d.pod.Spec.LogDirectory, c.LogPath)
+	}
+	path, err := r.Cgroups.Path(d.pod.Spec.CgroupParent, d.rec.ID)
+	d.rec.CgroupPath = string(path)
+	return err
 }
 
-func (r *Runtime) assemble(p *store.Pod, rec *store.Container, live *process, sb *sandbox.Sandbox, img spec.Image, lowers []string) error {
-	layer := r.layer(p, rec.ID, sb)
+// assemble makes the root file system, and with what it holds the user and the specification.
+func (r *Runtime) assemble(d *draft, lowers []string) error {
+	layer := r.layer(d.pod, d.rec.ID, d.sb)
 	if err := layer.Make(); err != nil {
 		return err
 	}
 	var err error
-	if live.rootfs, err = layer.Mount(lowers); err != nil {
+	if d.live.rootfs, err = layer.Mount(lowers); err != nil {
 		return err
 	}
-	user, err := security.ResolveUser(live.rootfs, &rec.Spec.Security, img.Config.User)
+	user, err := security.ResolveUser(d.live.rootfs, &d.rec.Spec.Security, d.img.Config.User)
 	if err != nil {
 		return err
 	}
-	rec.User = store.User{UID: user.UID, GID: user.GID, Groups: user.Groups}
-	rec.OCI, err = container.Assemble(container.Request{
-		ID: rec.ID, Spec: &rec.Spec, Pod: &p.Spec, PodDir: sb.Dir, Image: img.Config, User: user,
-		CgroupPath: rec.CgroupPath, CgroupV2: r.Cgroups.Mode() == cgroup.Unified,
+	d.rec.User = store.User{UID: user.UID, GID: user.GID, Groups: user.Groups}
+	d.rec.OCI, err = container.Assemble(container.Request{
+		ID: d.rec.ID, Spec: &d.rec.Spec, Pod: &d.pod.Spec, PodDir: d.sb.Dir, Image: d.img.Config, User: user,
+		Volumes: d.rec.Volumes, CgroupPath: d.rec.CgroupPath, CgroupV2: r.Cgroups.Mode() == cgroup.Unified,
 		OpenFiles: r.openFiles,
 	})
 	return err

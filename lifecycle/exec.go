@@ -31,13 +31,9 @@ const (
 // timeout (0: none) is over, the command's process group is killed and ErrDeadlineExceeded
 // returned. A background child of the command that holds its output never holds up the call.
 func (r *Runtime) ExecSync(ctx context.Context, id spec.ContainerID, cmd []string, timeout time.Duration) (spec.ExecResult, error) {
-	pod, c, err := r.Store.Container(id)
+	pod, c, live, err := r.running(id)
 	if err != nil {
 		return spec.ExecResult{}, err
-	}
-	live := r.processOf(id)
-	if c.State != store.ContainerRunning || live == nil {
-		return spec.ExecResult{}, fmt.Errorf("container %s is %s, not running: %w", id.Short(), c.State, errdefs.ErrFailedPrecondition)
 	}
 	if timeout > 0 {
 		var cancel context.CancelFunc

@@ -77,7 +77,7 @@ func (r *Runtime) recoverPod(ctx context.Context, p *store.Pod, held map[spec.Co
 }
 
 func (r *Runtime) recoverContainer(ctx context.Context, c *store.Container, held keeper.Process) error {
-	if _, err := r.Images.Acquire(ctx, c.Image); err != nil {
+	if _, err := r.holdImages(ctx, c); err != nil {
 		r.Log.Warn("layers of a container's image are lost", slog.String("container", string(c.ID)), slog.Any("err", err))
 	}
 	live := newProcess(c.ID)

@@ -61,7 +61,7 @@ func (r *Runtime) removeContainer(ctx context.Context, c *store.Container) error
 		func() error { return container.Layer{Dir: r.layerDir(c.ID)}.Remove() },
 	)
 	if err == nil {
-		r.Images.Release(c.Image)
+		r.releaseImages(c)
 	}
 	return err
 }

@@ -100,7 +100,7 @@ func (r *Runtime) launch(ctx context.Context, p *store.Pod, c *store.Container, 
 	if err != nil {
 		return started{}, err
 	}
-	prepared, err := container.Prepare(c.OCI, sb)
+	prepared, err := container.Prepare(c.OCI, sb, r.layersOf(ctx))
 	if err != nil {
 		return started{}, err
 	}
@@ -145,11 +145,10 @@ func (r *Runtime) takeRootfs(ctx context.Context, p *store.Pod, c *store.Contain
 		live.rootfs = nil
 		return f, nil
 	}
-	lowers, err := r.Images.Acquire(ctx, c.Image)
+	lowers, err := r.layersOf(ctx)(c.Image)
 	if err != nil {
 		return nil, fmt.Errorf("layers of image %q: %w", c.ImageName, err)
 	}
-	r.Images.Release(c.Image) // recovery holds them for the container's life
 	return r.layer(p, c.ID, sb).Mount(lowers)
 }
 

@@ -61,14 +61,14 @@ func TestLaunchExecutes(t *testing.T) {
 func TestLaunchNamesTheFailedStep(t *testing.T) {
 	_, ws, err := run(t, func(b *Builder, out FD) {
 		b.Unshare(unix.CLONE_NEWNS)
-		b.AttachAt(out, "/no/such/place")
+		b.Chdir("/no/such/place")
 		b.Exit()
 	})
 	var oe *OpError
 	if !errors.As(err, &oe) || !errors.Is(err, syscall.ENOENT) {
 		t.Fatalf("error %v, want an OpError with ENOENT", err)
 	}
-	if got := err.Error(); got != "move_mount out on /no/such/place: no such file or directory" {
+	if got := err.Error(); got != "chdir /no/such/place: no such file or directory" {
 		t.Errorf("error text %q", got)
 	}
 	if ws.ExitStatus() != 127 {

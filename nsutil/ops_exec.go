@@ -118,7 +118,8 @@ func (b *Builder) Umask(mask uint32) {
 	b.add("umask", fmt.Sprintf("%#o", mask), unix.SYS_UMASK, Imm(uint64(mask)))
 }
 
-// Chdir changes into the working directory, as the user who will work there.
+// Chdir changes into a directory, with the rights the program has at that point: into the working
+// directory as the user who will work there.
 func (b *Builder) Chdir(dir string) {
 	b.add("chdir", dir, unix.SYS_CHDIR, b.str(dir))
 }

@@ -37,9 +37,12 @@ func (b *Builder) Attach(mount, place FD) {
 		Imm(unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH))
 }
 
-// AttachAt puts a detached mount onto a path that the host vouches for.
-func (b *Builder) AttachAt(mount FD, host string) {
-	b.add("move_mount", mount.label+" on "+host, unix.SYS_MOVE_MOUNT, mount.arg, b.str(""), CWD.arg, b.str(host), Imm(unix.MOVE_MOUNT_F_EMPTY_PATH))
+// AttachHere puts a detached mount onto the working directory. A directory of the host that was
+// entered before the namespaces were, needs no path that their users may walk: the working
+// directory moves along into a new mount namespace (copy_mnt_ns, fs/namespace.c).
+func (b *Builder) AttachHere(mount FD) {
+	b.add("move_mount", mount.label+" on .", unix.SYS_MOVE_MOUNT, mount.arg, b.str(""), CWD.arg, b.str(""),
+		Imm(unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH))
 }
 
 // CloneTree makes a detached bind mount of place, with all below it if recursive, open_tree(2).

@@ -36,8 +36,9 @@ type Container struct {
 	State ContainerState
 
 	Image     spec.ImageID
-	ImageRef  string // repository@digest, or the image id where there is none
-	ImageName string // a tag for people, or the reference as asked
+	ImageRef  string         // repository@digest, or the image id where there is none
+	ImageName string         // a tag for people, or the reference as asked
+	Volumes   []spec.ImageID // the images mounted as volumes
 
 	CreatedAt  time.Time
 	StartedAt  time.Time // zero: not started
