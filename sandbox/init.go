@@ -62,6 +62,7 @@ func (s *Sandbox) StartInit(ctx context.Context, k Custody, h Host) (*os.File, e
 func (s *Sandbox) initProgram(pause *os.File, h Host) *nsutil.Program {
 	b := nsutil.NewBuilder()
 	b.WriteFile("/proc/self/oom_score_adj", fmt.Sprint(max(initOOMScore, h.OOMScoreFloor)))
+	b.Chdir(h.Attach)
 	for _, kind := range []Kind{User, Net, IPC, UTS} {
 		if f := s.Namespaces[kind]; f != nil {
 			b.SetNS(b.File(f, "pod"), kind.Flag())
@@ -77,7 +78,7 @@ func (s *Sandbox) initProgram(pause *os.File, h Host) *nsutil.Program {
 	}
 	b.SetAttr(nsutil.CWD, "/", nsutil.MountAttr{Propagation: unix.MS_SLAVE, Recursive: true})
 	root := b.Mount("tmpfs", unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV).FD()
-	b.AttachAt(root, h.Attach)
+	b.AttachHere(root)
 	b.EnterRoot(root)
 	b.IgnoreChildren()
 	b.NewSession(false)
