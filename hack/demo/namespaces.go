@@ -54,8 +54,7 @@ func inode(process, kind string) uint64 {
 // processes tells what runs for the pod beside its containers: their parent is the keeper, whose own
 // parent is the daemon.
 func (d *demo) processes(containers ...int) string {
-	text, _ := os.ReadFile(filepath.Join(d.State, "keeper.pid")) // 0: no such file, shown as such
-	keeper, _ := strconv.Atoi(strings.TrimSpace(string(text)))
+	keeper, _ := d.node.KeeperPid() // 0: it has none, and is shown so
 	known := append(containers, keeper)
 	others := 0
 	for _, pid := range append(children(d.node.Pid()), children(keeper)...) {

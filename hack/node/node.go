@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -178,4 +179,13 @@ func StopAll(o Options) error {
 		return fmt.Errorf("tare stop --all: %w: %s", err, bytes.TrimSpace(out))
 	}
 	return nil
+}
+
+// KeeperPid is the keeper's.
+func (n *Node) KeeperPid() (int, error) {
+	text, err := os.ReadFile(filepath.Join(n.State, "keeper.pid"))
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(strings.TrimSpace(string(text)))
 }
