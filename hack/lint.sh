@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 . hack/say.sh
 
 heading "gofmt"
-unformatted=$(git ls-files -z --cached --others --exclude-standard '*.go' | xargs -0 gofmt -l)
+unformatted=$(gofmt -l .)
 [ -z "$unformatted" ] || fail "run gofmt -w on: $unformatted"
 
 heading "go vet, amd64 and arm64"
