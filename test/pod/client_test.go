@@ -284,3 +284,16 @@ func writeFile(t *testing.T, path, text string) {
 		t.Fatal(err)
 	}
 }
+
+// pull has an image in the store.
+func (d *daemon) pull(t *testing.T, ref string) {
+	t.Helper()
+	if _, err := d.tryPull(t, ref); err != nil {
+		t.Fatalf("pull %s: %v", ref, err)
+	}
+}
+
+func (d *daemon) tryPull(t *testing.T, ref string) (string, error) {
+	resp, err := d.images.PullImage(deadline(t), &runtime.PullImageRequest{Image: &runtime.ImageSpec{Image: ref}})
+	return resp.GetImageRef(), err
+}

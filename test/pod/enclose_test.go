@@ -2,11 +2,13 @@ package pod
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -24,6 +26,7 @@ const (
 )
 
 func TestMain(m *testing.M) {
+	flag.Parse()
 	var code int
 	var err error
 	switch os.Getenv(stageVar) {
@@ -69,6 +72,9 @@ func beInit() (int, error) {
 	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 		return 1, fmt.Errorf("mount /proc: %w", err)
 	}
+	if err := ownRun(); err != nil {
+		return 1, err
+	}
 	lo, err := netlink.LinkByName("lo")
 	if err == nil {
 		err = netlink.LinkSetUp(lo)
@@ -95,4 +101,21 @@ func beInit() (int, error) {
 			return status.ExitStatus(), nil
 		}
 	}
+}
+
+// ownRun replaces /run, where other runtimes and CNI plugins bind namespaces, by an empty one.
+func ownRun() error {
+	table, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(table)) {
+		if place := strings.Fields(line)[4]; strings.HasPrefix(place, "/run/") {
+			_ = unix.Unmount(place, unix.MNT_DETACH) // it may have gone with one above it
+		}
+	}
+	if err := unix.Mount("tmpfs", "/run", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755"); err != nil {
+		return fmt.Errorf("mount /run: %w", err)
+	}
+	return nil
 }

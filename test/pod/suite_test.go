@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"tare/test/leak"
 	"tare/test/registry"
@@ -110,88 +109,78 @@ func serveImages() (*registry.Server, error) {
 
 // nothingLeft compares the host with what it was.
 func nothingLeft(before leak.Snapshot) error {
-	lines, err := leak.Settle(ownCgroups(before), patience)
-	if err != nil {
-		return err
-	}
-	if lines = withoutForeignCgroups(lines); len(lines) > 0 {
+	lines := settle(before, func() (leak.Snapshot, error) { return leak.Take() })
+	if len(lines) > 0 {
 		return errors.New("left behind by the suite:\n\t" + strings.Join(lines, "\n\t"))
 	}
 	return nil
 }
 
-// ownCgroups and withoutForeignCgroups overlook the one thing of the rest of the machine that the
-// suite sees.
-func ownCgroups(s leak.Snapshot) leak.Snapshot {
-	own := leak.Snapshot{}
-	for line := range s {
-		if !foreignCgroup(line) {
-			own[line] = true
+// settle takes snapshots until one is like before, and returns what differs if none is.
+func settle(before leak.Snapshot, take func() (leak.Snapshot, error)) (lines []string) {
+	err := until("the host is as it was", func() error {
+		after, err := take()
+		if err != nil {
+			return err
 		}
+		if lines = slices.DeleteFunc(leak.Diff(before, after), overlooked); len(lines) > 0 {
+			return errors.New("it is not")
+		}
+		return nil
+	})
+	if err != nil && len(lines) == 0 {
+		return []string{err.Error()}
 	}
-	return own
+	return lines
 }
 
-func withoutForeignCgroups(diff []string) []string {
-	var own []string
-	for _, line := range diff {
-		if _, what, _ := strings.Cut(line, ": "); !foreignCgroup(what) {
-			own = append(own, line)
-		}
-	}
-	return own
-}
-
-func foreignCgroup(line string) bool {
-	return strings.HasPrefix(line, "cgroup ") && !strings.Contains(line+"/", suite.cgroup+"/")
+// overlooked is what differs without anybody's fault: what the suite sees of the rest of the
+// machine, and a connection to the registry that was idle and is closed.
+func overlooked(line string) bool {
+	verb, what, _ := strings.Cut(line, ": ")
+	return strings.HasPrefix(what, "cgroup ") && !strings.Contains(what+"/", suite.cgroup+"/") ||
+		strings.HasPrefix(what, "file /var/lib/") ||
+		verb == "gone" && strings.Contains(what, " fd ")
 }
 
 // leavesNothing fails t if, when it is over, the host or the files of the daemons are not as they
-// are now, or a daemon or keeper has other descriptors open.
+// are now, or a daemon or keeper has more descriptors open.
 func leavesNothing(t *testing.T, daemons ...*daemon) {
 	t.Helper()
-	before := takeAll(t, daemons)
+	before, err := takeAll(daemons)
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
-		var lines []string
-		for deadline := time.Now().Add(patience); ; time.Sleep(pollStep) {
-			// A connection to the registry that was idle may be closed meanwhile.
-			lines = slices.DeleteFunc(leak.Diff(before, takeAll(t, daemons)), func(line string) bool {
-				return strings.HasPrefix(line, "gone: ") && strings.Contains(line, " fd ")
-			})
-			if len(lines) == 0 || time.Now().After(deadline) {
-				break
-			}
-		}
-		for _, line := range lines {
+		for _, line := range settle(before, func() (leak.Snapshot, error) { return takeAll(daemons) }) {
 			t.Error(line)
 		}
 	})
 }
 
-func takeAll(t *testing.T, daemons []*daemon) leak.Snapshot {
-	t.Helper()
+func takeAll(daemons []*daemon) (leak.Snapshot, error) {
 	var dirs []string
 	for _, d := range daemons {
-		dirs = append(dirs, d.path("state/pods"), d.path("state/sandboxes"), d.path("state/cni"),
-			d.path("root/containers"), d.path("root/cni"), d.path("netns"))
+		for _, dir := range []string{"state/pods", "state/sandboxes", "state/cni", "root/containers", "root/cni", "netns"} {
+			dirs = append(dirs, d.path(dir))
+		}
 	}
 	all, err := leak.Take(dirs...)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	all = ownCgroups(all)
 	for _, d := range daemons {
 		for name, pid := range map[string]int{"daemon": d.pid(), "keeper": d.keeperPID()} {
 			fds, err := leak.FDs(pid)
 			if err != nil {
-				t.Fatal(err)
+				return nil, err
 			}
 			for line := range fds {
 				all[d.name+" "+name+" "+line] = true
 			}
 		}
 	}
-	return all
+	return all, nil
 }
 
 // run executes a program of the host and returns what it printed.

@@ -1,0 +1,78 @@
+package pod
+
+import (
+	"slices"
+	"testing"
+
+	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// TestNoProcessPerPod: the only processes beyond the daemon and the keeper are the containers' own.
+func TestNoProcessPerPod(t *testing.T) {
+	const pods = 20
+	leavesNothing(t, suite.shared)
+	before := processes()
+	want := slices.Clone(before)
+	var own []int
+	for range pods {
+		c := suite.shared.runPod(t).start(command("sleep", "1000000"))
+		own = append(own, c.pid())
+	}
+	want = append(want, own...)
+	slices.Sort(want)
+	got := processes()
+	slices.Sort(got)
+	if !slices.Equal(got, want) {
+		for _, pid := range got {
+			if !slices.Contains(want, pid) {
+				t.Errorf("process %d, %q, is nobody's", pid, cmdline(pid))
+			}
+		}
+	}
+	slices.Sort(own)
+	if got := childrenOf(suite.shared.keeperPID()); !slices.Equal(got, own) {
+		t.Errorf("children of the keeper are %v, containers %v", got, own)
+	}
+}
+
+// TestNothingLeft stops and removes pods of every kind in every order; leavesNothing judges.
+func TestNothingLeft(t *testing.T) {
+	kinds := map[string][]podOption{
+		"plain":        nil,
+		"user":         {inUserNS},
+		"shared pids":  {podNamespaces(func(n *runtime.NamespaceOption) { n.Pid = runtime.NamespaceMode_POD })},
+		"node network": {podNamespaces(func(n *runtime.NamespaceOption) { n.Network = runtime.NamespaceMode_NODE }), func(c *runtime.PodSandboxConfig) { c.Hostname = "" }},
+		"host port": {func(c *runtime.PodSandboxConfig) {
+			c.PortMappings = []*runtime.PortMapping{{HostPort: 18080, ContainerPort: 80}}
+		}},
+		"parent": {func(c *runtime.PodSandboxConfig) { c.Linux.CgroupParent = suite.cgroup + "/parent" }},
+	}
+	for name, options := range kinds {
+		t.Run(name, func(t *testing.T) {
+			leavesNothing(t, suite.shared)
+			p := suite.shared.runPod(t, options...)
+			p.create()
+			p.start(sleeper)
+			forks := p.start(script("sleep 1000000 & sleep 1000000 & wait"))
+			p.start(script("exit 3")).finish()
+			failed := p.create(command("/no/such/program"))
+			if err := failed.tryStart(); err == nil {
+				t.Error("a program that is not there was started")
+			}
+			forks.stop(0)
+			removed := p.start(sleeper)
+			if err := removed.tryRemove(); err != nil {
+				t.Error(err)
+			}
+			for range 2 {
+				if _, err := p.runtime.StopPodSandbox(deadline(t), &runtime.StopPodSandboxRequest{PodSandboxId: p.id}); err != nil {
+					t.Error(err)
+				}
+			}
+			if s := p.status(); s.State != runtime.PodSandboxState_SANDBOX_NOTREADY {
+				t.Errorf("a stopped pod is %s", s.State)
+			}
+			p.remove()
+		})
+	}
+}
