@@ -109,7 +109,7 @@ func (r *Runtime) enter(ctx context.Context, pod *store.Pod, c *store.Container,
 func await(ctx context.Context, ran keeper.Ran) (int32, error) {
 	select {
 	case e, ok := <-ran.Exited:
-		return execResult(e, ok)
+		return execResult(ran, e, ok)
 	case <-ctx.Done():
 		if err := nsutil.PidfdSignalGroup(ran.PidFD, unix.SIGKILL); err != nil {
 			return 0, err
@@ -122,9 +122,11 @@ func await(ctx context.Context, ran keeper.Ran) (int32, error) {
 // errKeeperLost is why an exec's end is not known.
 var errKeeperLost = fmt.Errorf("keeper was lost while the command ran: %w", errdefs.ErrUnavailable)
 
-func execResult(e keeper.Exit, ok bool) (int32, error) {
+// execResult is a command's exit code. A command whose keeper is lost is killed: the keeper would
+// have, and nobody waits for its end any more.
+func execResult(ran keeper.Ran, e keeper.Exit, ok bool) (int32, error) {
 	if !ok {
-		return 0, errKeeperLost
+		return 0, errors.Join(errKeeperLost, nsutil.PidfdSignalGroup(ran.PidFD, unix.SIGKILL))
 	}
 	return exitCode(e.Status), nil
 }

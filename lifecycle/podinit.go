@@ -49,7 +49,7 @@ func (r *Runtime) endInit(id spec.PodID) error {
 	return nsutil.PidfdSignal(init, unix.SIGKILL)
 }
 
-// recoverInits finds the inits that run in the keeper's custody.
+// recoverInits finds the inits that run in the keeper's custody, and ends those it does not know of.
 func (r *Runtime) recoverInits(ctx context.Context, held keeper.Listing) error {
 	for _, p := range held.Processes {
 		id, ok := sandbox.InitOf(p.Key)
@@ -62,5 +62,18 @@ func (r *Runtime) recoverInits(ctx context.Context, held keeper.Listing) error {
 		}
 		r.keepInit(id, pidfd)
 	}
-	return nil
+	return r.endLostInits()
+}
+
+func (r *Runtime) endLostInits() error {
+	lost := map[spec.PodID]bool{}
+	for _, p := range r.Store.Pods() {
+		if p.Spec.Namespaces.PID == spec.ModePod && r.init[p.ID] == nil {
+			lost[p.ID] = true
+		}
+	}
+	if len(lost) == 0 {
+		return nil
+	}
+	return sandbox.EndLostInits(lost)
 }

@@ -43,7 +43,7 @@ func (r *Runtime) Exec(ctx context.Context, id spec.ContainerID, cmd []string, s
 	defer x.wait()
 	select {
 	case e, ok := <-ran.Exited:
-		return execResult(e, ok)
+		return execResult(ran, e, ok)
 	case <-ctx.Done():
 		x.close()
 		return 0, context.Cause(ctx)

@@ -2,8 +2,11 @@ package sandbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -27,6 +30,57 @@ func InitKey(id spec.PodID) string { return initPrefix + string(id) }
 func InitOf(key string) (spec.PodID, bool) {
 	id, ok := strings.CutPrefix(key, initPrefix)
 	return spec.PodID(id), ok
+}
+
+// initName is an init's argv[0]; argv[1] is the pod's id.
+const initName = "pause"
+
+// EndLostInits kills the inits of these pods that nobody has a descriptor of, because keeper and
+// daemon were killed both. An init is known by its name and by its executable, which is on no file
+// system.
+func EndLostInits(pods map[spec.PodID]bool) error {
+	dirs, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, dir := range dirs {
+		pid, err := strconv.Atoi(filepath.Base(dir))
+		if err != nil || !isInitOf(dir, pods) {
+			continue
+		}
+		errs = append(errs, endInit(pid, dir, pods))
+	}
+	return errors.Join(errs...)
+}
+
+func isInitOf(dir string, pods map[spec.PodID]bool) bool {
+	args, err := os.ReadFile(filepath.Join(dir, "cmdline"))
+	if err != nil {
+		return false // it has ended
+	}
+	id, isInit := strings.CutPrefix(strings.TrimSuffix(string(args), "\x00"), initName+"\x00")
+	if !isInit || !pods[spec.PodID(id)] {
+		return false
+	}
+	exe, err := os.Readlink(filepath.Join(dir, "exe"))
+	return err == nil && strings.HasPrefix(exe, "/memfd:")
+}
+
+// endInit looks again when it has a handle: the pid may have become another process's.
+func endInit(pid int, dir string, pods map[spec.PodID]bool) error {
+	pidfd, err := nsutil.PidfdOpen(pid)
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("end init of lost pod: %w", err)
+	}
+	defer pidfd.Close()
+	if !isInitOf(dir, pods) {
+		return nil
+	}
+	return nsutil.PidfdSignal(pidfd, unix.SIGKILL)
 }
 
 // nobody is the user an init runs as: it owns nothing.
@@ -87,6 +141,6 @@ func (s *Sandbox) initProgram(pause *os.File, h Host) *nsutil.Program {
 	b.SetIDs(nobody, nobody, nil)
 	b.SetCaps(nsutil.Caps{})
 	b.NoNewPrivs()
-	b.ExecFile(b.File(pause, "pause"), []string{"pause"}, nil)
+	b.ExecFile(b.File(pause, "pause"), []string{initName, string(s.ID)}, nil)
 	return b.Program()
 }
