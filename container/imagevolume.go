@@ -68,6 +68,13 @@ func mountLayers(lowers []string, userns *os.File) (*os.File, error) {
 // subTree is a detached mount of what lies at a path of another. The image's links lead nowhere
 // but into the image.
 func subTree(tree *os.File, path string) (*os.File, error) {
+	if nsutil.ProbeCloneDetached() != nil {
+		attached, err := nsutil.AttachForNow(tree)
+		if err != nil {
+			return nil, err
+		}
+		defer attached.Close()
+	}
 	f, err := nsutil.OpenInRoot(tree, path, unix.O_PATH)
 	if err != nil {
 		return nil, fmt.Errorf("image_sub_path: %w", err)

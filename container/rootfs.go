@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"tare/nsutil"
 	"tare/spec"
 )
@@ -69,9 +71,9 @@ func overlay(lowers []string, userns *os.File, writable func(*nsutil.FSContext) 
 	}
 	defer fs.Close()
 	for _, dir := range lowers {
-		mapped, err := addLower(fs, dir, userns)
+		l, err := addLower(fs, dir, userns)
 		// Closing a detached mount unmounts it: it has to live until the overlay has its own copy.
-		defer mapped.Close()
+		defer l.Close()
 		if err != nil {
 			return nil, err
 		}
@@ -87,20 +89,42 @@ func overlay(lowers []string, userns *os.File, writable func(*nsutil.FSContext) 
 	return fs.Mount(0)
 }
 
-// addLower adds one layer; for a user namespace as an idmapped mount, which the caller closes (nil
-// otherwise).
-func addLower(fs *nsutil.FSContext, dir string, userns *os.File) (*os.File, error) {
+// lower is an idmapped lower layer on its way into an overlay.
+type lower struct {
+	mount    *os.File
+	attached *nsutil.Attachment
+}
+
+// Close lets go of the layer; the overlay has its own copy.
+func (l lower) Close() error {
+	err := l.attached.Close()
+	if l.mount != nil {
+		l.mount.Close()
+	}
+	return err
+}
+
+// addLower adds one layer; for a user namespace as an idmapped mount, which the caller closes. An
+// overlay takes layers as descriptors since Linux 6.13 (kernel commit "ovl: specify layers via file
+// descriptors"), and before that only by a path that is in sight.
+func addLower(fs *nsutil.FSContext, dir string, userns *os.File) (l lower, err error) {
 	if userns == nil {
-		return nil, fs.SetString("lowerdir+", dir)
+		return l, fs.SetString("lowerdir+", dir)
 	}
-	mapped, err := nsutil.CloneMount(dir, false)
-	if err != nil {
-		return nil, err
+	if l.mount, err = nsutil.CloneMount(dir, false); err != nil {
+		return l, err
 	}
-	if err := nsutil.IDMapMount(mapped, userns, false); err != nil {
-		return mapped, err
+	if err := nsutil.IDMapMount(l.mount, userns, false); err != nil {
+		return l, err
 	}
-	return mapped, fs.SetFile("lowerdir+", mapped)
+	err = fs.SetFile("lowerdir+", l.mount)
+	if !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EBADF) {
+		return l, err
+	}
+	if l.attached, err = nsutil.AttachForNow(l.mount); err != nil {
+		return l, err
+	}
+	return l, fs.SetString("lowerdir+", l.attached.Path)
 }
 
 // RootOwner is the host id of a pod's root user and group.

@@ -44,6 +44,9 @@ func CustodyOf(key string) (spec.PodID, bool) {
 	return spec.PodID(id), ok
 }
 
+// shmDir is where a pod's /dev/shm is attached on kernels that cannot clone a detached mount.
+const shmDir = "shm"
+
 // shmSize is the size of /dev/shm, the 64 MiB every runtime gives.
 const shmSize = "65536k"
 
@@ -140,7 +143,19 @@ func (p *Plan) makeShm(s *Sandbox) error {
 	if err != nil {
 		return fmt.Errorf("make /dev/shm: %w", err)
 	}
-	return nil
+	if nsutil.ProbeCloneDetached() == nil {
+		return nil
+	}
+	return p.attachShm(s.Shm)
+}
+
+// attachShm puts the /dev/shm into the host's mount table, where an older kernel clones it from.
+func (p *Plan) attachShm(shm *os.File) error {
+	dir := filepath.Join(p.Dir, shmDir)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return fmt.Errorf("attach /dev/shm: %w", err)
+	}
+	return nsutil.AttachMount(shm, dir)
 }
 
 // files lists the descriptors in the order in which Adopt finds them again.
@@ -213,6 +228,9 @@ func Release(ctx context.Context, id spec.PodID, l Layout, k Custody) error {
 
 // Remove deletes the pod's files. Idempotent.
 func Remove(id spec.PodID, l Layout) error {
+	if err := nsutil.Unmount(filepath.Join(l.PodDir(id), shmDir)); err != nil {
+		return err
+	}
 	if err := os.RemoveAll(l.PodDir(id)); err != nil {
 		return fmt.Errorf("remove sandbox directory: %w", err)
 	}
