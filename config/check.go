@@ -24,6 +24,7 @@ func (c *Config) check() error {
 		subnets("cni.subnets", c.CNI.Subnets),
 		absolute("registry.config_path", c.Registry.ConfigPath),
 		oneOf("cgroup.driver", c.Cgroup.Driver, "auto", "cgroupfs", "systemd"),
+		address("streaming.address", c.Streaming.Address),
 		level("log.level", c.Log.Level),
 	)
 }
@@ -50,6 +51,13 @@ func subnets(key string, cidrs []string) error {
 		if _, err := netip.ParsePrefix(s); err != nil {
 			return fmt.Errorf("%s: %q is not a subnet such as 10.88.0.0/16", key, s)
 		}
+	}
+	return nil
+}
+
+func address(key, ip string) error {
+	if _, err := netip.ParseAddr(ip); err != nil {
+		return fmt.Errorf("%s: %q is not an IP address", key, ip)
 	}
 	return nil
 }

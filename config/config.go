@@ -6,11 +6,12 @@ const DefaultPath = "/etc/tare/config.toml"
 // Config is the whole configuration. The json names are those of the file, as a verbose CRI
 // Status shows them.
 type Config struct {
-	CNI      CNI      `toml:"cni" json:"cni"`
-	Registry Registry `toml:"registry" json:"registry"`
-	Cgroup   Cgroup   `toml:"cgroup" json:"cgroup"`
-	Images   Images   `toml:"images" json:"images"`
-	Log      Log      `toml:"log" json:"log"`
+	CNI       CNI       `toml:"cni" json:"cni"`
+	Registry  Registry  `toml:"registry" json:"registry"`
+	Cgroup    Cgroup    `toml:"cgroup" json:"cgroup"`
+	Images    Images    `toml:"images" json:"images"`
+	Streaming Streaming `toml:"streaming" json:"streaming"`
+	Log       Log       `toml:"log" json:"log"`
 }
 
 // CNI is about the pod network.
@@ -54,6 +55,15 @@ type Images struct {
 	Pinned []string `toml:"pinned" json:"pinned"`
 }
 
+// Streaming is about the server of exec, attach and port-forward sessions, to which the kubelet
+// connects.
+type Streaming struct {
+	// Address is where it listens, an IP address. There is no TLS: keep it on the loopback.
+	Address string `toml:"address" json:"address"`
+	// Port is a TCP port. 0: any that is free.
+	Port uint16 `toml:"port" json:"port"`
+}
+
 // Log is about the daemon's own log, on its standard error.
 type Log struct {
 	// Level is "debug", "info", "warn" or "error".
@@ -69,8 +79,9 @@ func Default() Config {
 			Bridge:   "tare0",
 			NetNSDir: "/var/run/netns",
 		},
-		Registry: Registry{ConfigPath: "/etc/containerd/certs.d"},
-		Cgroup:   Cgroup{Driver: "auto"},
-		Log:      Log{Level: "info"},
+		Registry:  Registry{ConfigPath: "/etc/containerd/certs.d"},
+		Cgroup:    Cgroup{Driver: "auto"},
+		Streaming: Streaming{Address: "127.0.0.1"},
+		Log:       Log{Level: "info"},
 	}
 }

@@ -34,6 +34,9 @@ driver = "systemd"
 root = "/pods"
 [images]
 pinned = ["registry.k8s.io/pause:3.10"]
+[streaming]
+address = "::1"
+port = 10250
 [log]
 level = "debug"
 `,
@@ -41,7 +44,7 @@ level = "debug"
 				*c = Config{
 					CNI:      CNI{"/a", []string{"/b", "/c"}, "br1", []string{"10.1.0.0/16", "fd00::/64"}, "/d"},
 					Registry: Registry{"/e"}, Cgroup: Cgroup{"systemd", "/pods"},
-					Images: Images{[]string{"registry.k8s.io/pause:3.10"}}, Log: Log{"debug"},
+					Images: Images{[]string{"registry.k8s.io/pause:3.10"}}, Streaming: Streaming{"::1", 10250}, Log: Log{"debug"},
 				}
 			},
 		},
@@ -56,6 +59,8 @@ level = "debug"
 		{name: "long bridge", text: "cni.bridge = '0123456789012345'\n", errs: []string{"cni.bridge"}},
 		{name: "subnet", text: "cni.subnets = ['10.0.0.1']\n", errs: []string{"cni.subnets", "10.0.0.1"}},
 		{name: "driver", text: "cgroup.driver = 'docker'\n", errs: []string{"cgroup.driver", "docker"}},
+		{name: "address", text: "streaming.address = 'localhost'\n", errs: []string{"streaming.address", "localhost"}},
+		{name: "port", text: "streaming.port = 65536\n", errs: []string{"streaming.port"}},
 		{name: "level", text: "log.level = 'loud'\n", errs: []string{"log.level", "loud"}},
 	}
 	for _, tt := range tests {

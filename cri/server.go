@@ -54,6 +54,13 @@ type Network interface {
 	SetPodCIDR(cidrs []string) error
 }
 
+// Streams hands out addresses of streaming sessions, for requests that are valid and name full ids.
+type Streams interface {
+	Exec(r *runtime.ExecRequest) (*runtime.ExecResponse, error)
+	Attach(r *runtime.AttachRequest) (*runtime.AttachResponse, error)
+	PortForward(r *runtime.PortForwardRequest) (*runtime.PortForwardResponse, error)
+}
+
 // Handler is a runtime handler and what it can do on this kernel.
 type Handler struct {
 	Name              string
@@ -77,6 +84,7 @@ type Deps struct {
 	Images     Images
 	ImageUsage ImageUsage
 	Network    Network
+	Streams    Streams
 
 	Version       string    // of this build, semantic versioning
 	Handlers      []Handler // the first is the default

@@ -66,6 +66,7 @@ func (r *Runtime) running(id spec.ContainerID) (*store.Pod, *store.Container, *p
 // session is the descriptors of one exec.
 type session struct {
 	child   [3]*os.File // the command's; nil, all three: a terminal
+	null    *os.File    // what of them the client did not ask for
 	in      *os.File    // ours, where the client asked for them
 	outputs [2]*os.File
 	console *os.File // the terminal's master, which is in and output at once
@@ -78,11 +79,11 @@ func (x *session) open(s spec.Streams, o owner) error {
 	if s.TTY {
 		return nil
 	}
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
-	if err != nil {
+	var err error
+	if x.null, err = os.OpenFile(os.DevNull, os.O_RDWR, 0); err != nil {
 		return err
 	}
-	x.child = [3]*os.File{null, null, null}
+	x.child = [3]*os.File{x.null, x.null, x.null}
 	if s.Stdin != nil {
 		r, w, err := blockingPipe(o)
 		if err != nil {
@@ -112,8 +113,8 @@ func (x *session) open(s spec.Streams, o owner) error {
 // started lets go of the command's descriptors, which it has of its own now, and takes the master of its
 // terminal.
 func (x *session) started(ran keeper.Ran) (err error) {
-	closeAll(x.child[:])
 	if x.child[0] != nil {
+		x.letGo()
 		return nil
 	}
 	if len(ran.Given) != 1 {
@@ -178,9 +179,12 @@ func (x *session) wait() {
 
 // close closes what is left. The command's input ends, its terminal hangs up.
 func (x *session) close() {
-	closeAll(x.child[:])
+	x.letGo()
 	closeAll([]*os.File{x.in, x.outputs[0], x.outputs[1], x.console})
 }
+
+// letGo closes the command's descriptors.
+func (x *session) letGo() { closeAll(append(x.child[:], x.null)) }
 
 // feed passes a client's input on, and its end.
 func feed(to *os.File, from io.Reader) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,6 +19,7 @@ import (
 	"tare/keeper"
 	"tare/lifecycle"
 	"tare/store"
+	"tare/stream"
 )
 
 // recordsDir is the directory of the pods' records below the state directory.
@@ -114,12 +116,17 @@ func (d *daemon) recover(ctx context.Context) error {
 	return nil
 }
 
-// server offers the daemon's parts as CRI.
-func (d *daemon) server() (*grpc.Server, error) {
+// server offers the daemon's parts as CRI. Streaming sessions end with ctx.
+func (d *daemon) server(ctx context.Context) (*grpc.Server, error) {
+	streams, err := stream.Listen(ctx, streamOptions(d.settings), d.runtime, d.log)
+	if err != nil {
+		return nil, err
+	}
+	d.onClose(streams.Close)
 	s := grpc.NewServer(cri.Options(d.log)...)
 	cri.New(cri.Deps{
 		Store: d.store, Sandboxes: d.runtime, Containers: d.runtime, Processes: d.runtime,
-		Images: d.images, ImageUsage: d.images, Network: d.network,
+		Images: d.images, ImageUsage: d.images, Network: d.network, Streams: streams,
 		Version: version, Handlers: handlers(d.settings.Root), Features: features(),
 		SystemdCgroup: d.cgroups.Driver() == cgroup.DriverSystemd, Config: d.settings,
 	}).Register(s)
@@ -132,6 +139,11 @@ func networkOptions(s settings) cni.Options {
 		ConfDir: c.ConfDir, BinDirs: c.BinDirs, Bridge: c.Bridge, Subnets: c.Subnets,
 		DataDir: filepath.Join(s.Root, "cni"), BootDir: filepath.Join(s.State, "cni"),
 	}
+}
+
+func streamOptions(s settings) stream.Options {
+	c := s.Config.Streaming
+	return stream.Options{Address: netip.MustParseAddr(c.Address), Port: c.Port} // config has checked it
 }
 
 // cgroupDriver is the configuration's word in package cgroup's.

@@ -144,7 +144,7 @@ func serveOnce(ctx context.Context, s settings, log *slog.Logger, left *lifecycl
 	if err := d.recover(ctx); err != nil {
 		return nil, err
 	}
-	server, err := d.server()
+	server, err := d.server(ctx)
 	if err != nil {
 		return nil, err
 	}
