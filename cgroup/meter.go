@@ -79,6 +79,28 @@ func (m *Meter) Read() (*Usage, error) { return m.read(false) }
 // ReadAll reads the detail too.
 func (m *Meter) ReadAll() (*Usage, error) { return m.read(true) }
 
+// Processes lists the processes in this cgroup itself, by their ids in our PID namespace.
+func (m *Meter) Processes() ([]int, error) {
+	u := &Usage{Detail: &Detail{}}
+	buf := buffers.Get().(*[]byte)
+	defer buffers.Put(buf)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i, s := range m.sources {
+		if !s.list {
+			continue
+		}
+		content, err := m.content(i, buf)
+		if err == nil {
+			err = s.parse(content, u)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list processes of cgroup /%s: %w", m.dir, notFound(err))
+		}
+	}
+	return u.Detail.Processes, nil
+}
+
 func (m *Meter) read(detail bool) (*Usage, error) {
 	u := &Usage{Time: time.Now()}
 	if detail {

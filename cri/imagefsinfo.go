@@ -4,24 +4,17 @@ import (
 	"context"
 
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
-
-	"tare/spec"
 )
 
-// ImageFsInfo tells what images take of the filesystem they are on.
+// ImageFsInfo tells what images and writable layers take of the filesystems they are on, which are the
+// same if their mount points are.
 func (s *Server) ImageFsInfo(ctx context.Context, _ *runtime.ImageFsInfoRequest) (*runtime.ImageFsInfoResponse, error) {
-	usage, err := s.deps.ImageUsage.Usage(ctx)
+	images, err := s.deps.ImageUsage.Usage(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &runtime.ImageFsInfoResponse{ImageFilesystems: []*runtime.FilesystemUsage{wireUsage(usage)}}, nil
-}
-
-func wireUsage(u spec.FilesystemUsage) *runtime.FilesystemUsage {
-	return &runtime.FilesystemUsage{
-		Timestamp:  u.Time.UnixNano(),
-		FsId:       &runtime.FilesystemIdentifier{Mountpoint: u.Mountpoint},
-		UsedBytes:  &runtime.UInt64Value{Value: u.Bytes},
-		InodesUsed: &runtime.UInt64Value{Value: u.Inodes},
-	}
+	return &runtime.ImageFsInfoResponse{
+		ImageFilesystems:     []*runtime.FilesystemUsage{wireUsage(images)},
+		ContainerFilesystems: []*runtime.FilesystemUsage{wireUsage(s.deps.Stats.Layers())},
+	}, nil
 }

@@ -2,6 +2,7 @@ package cri
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -13,12 +14,16 @@ import (
 // ListContainers lists the containers that pass the filter.
 func (s *Server) ListContainers(_ context.Context, r *runtime.ListContainersRequest) (*runtime.ListContainersResponse, error) {
 	resp := &runtime.ListContainersResponse{}
-	for _, c := range s.containerCandidates(r.Filter) {
-		if containerPasses(c, r.Filter) {
-			resp.Containers = append(resp.Containers, wireContainer(c))
-		}
+	for _, c := range s.containers(r.Filter) {
+		resp.Containers = append(resp.Containers, wireContainer(c))
 	}
 	return resp, nil
+}
+
+// containers returns the containers that pass a filter.
+func (s *Server) containers(f *runtime.ContainerFilter) []*store.Container {
+	fails := func(c *store.Container) bool { return !containerPasses(c, f) }
+	return slices.DeleteFunc(s.containerCandidates(f), fails)
 }
 
 // containerCandidates returns the containers among which those that pass are, by index where there

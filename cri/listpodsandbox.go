@@ -2,6 +2,7 @@ package cri
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -13,12 +14,16 @@ import (
 // ListPodSandbox lists the pod sandboxes that pass the filter.
 func (s *Server) ListPodSandbox(_ context.Context, r *runtime.ListPodSandboxRequest) (*runtime.ListPodSandboxResponse, error) {
 	resp := &runtime.ListPodSandboxResponse{}
-	for _, p := range s.podCandidates(r.GetFilter().GetId(), r.GetFilter().GetLabelSelector()) {
-		if podPasses(p, r.Filter) {
-			resp.Items = append(resp.Items, wirePod(p))
-		}
+	for _, p := range s.pods(r.Filter) {
+		resp.Items = append(resp.Items, wirePod(p))
 	}
 	return resp, nil
+}
+
+// pods returns the pods that pass a filter.
+func (s *Server) pods(f *runtime.PodSandboxFilter) []*store.Pod {
+	fails := func(p *store.Pod) bool { return !podPasses(p, f) }
+	return slices.DeleteFunc(s.podCandidates(f.GetId(), f.GetLabelSelector()), fails)
 }
 
 // podCandidates returns the pods among which those with this id (or "") and these labels are,

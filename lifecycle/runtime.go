@@ -82,12 +82,16 @@ type Runtime struct {
 	execs atomic.Uint64 // numbers them
 }
 
+// LayersDir is the directory of the writable layers below a runtime's root: one directory each, named by
+// the container's id.
+func LayersDir(root string) string { return filepath.Join(root, "containers") }
+
 // New makes a runtime; it does nothing yet.
 func New(o Options, d Deps) (*Runtime, error) {
 	r := &Runtime{
 		Deps:       d,
 		layout:     sandbox.Layout{Dir: filepath.Join(o.State, "sandboxes"), NetNS: o.NetNS},
-		containers: filepath.Join(o.Root, "containers"),
+		containers: LayersDir(o.Root),
 		attach:     filepath.Join(o.State, "rootfs"),
 		pod:        map[spec.PodID]*sandbox.Sandbox{},
 		live:       map[spec.ContainerID]*process{},

@@ -18,6 +18,7 @@ import (
 	"tare/images"
 	"tare/keeper"
 	"tare/lifecycle"
+	"tare/stats"
 	"tare/store"
 	"tare/stream"
 )
@@ -37,6 +38,7 @@ type daemon struct {
 	images   *images.Store
 	network  *cni.Network
 	runtime  *lifecycle.Runtime
+	stats    *stats.Collector
 	closers  []func() error // one for each part, in the order of opening
 }
 
@@ -80,6 +82,13 @@ func open(ctx context.Context, s settings, log *slog.Logger) (_ *daemon, err err
 		return nil, err
 	}
 	d.onClose(func() error { d.exits.close(); d.runtime.Close(); return nil })
+	d.stats, err = stats.New(ctx,
+		stats.Options{Layers: lifecycle.LayersDir(s.Root), Images: filepath.Join(s.Root, "images")},
+		stats.Deps{Store: d.store, Cgroups: d.cgroups, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	d.onClose(d.stats.Close)
 	return d, nil
 }
 
@@ -125,7 +134,7 @@ func (d *daemon) server(ctx context.Context) (*grpc.Server, error) {
 	d.onClose(streams.Close)
 	s := grpc.NewServer(cri.Options(d.log)...)
 	cri.New(cri.Deps{
-		Store: d.store, Sandboxes: d.runtime, Containers: d.runtime, Processes: d.runtime,
+		Store: d.store, Sandboxes: d.runtime, Containers: d.runtime, Processes: d.runtime, Resources: d.runtime, Stats: d.stats,
 		Images: d.images, ImageUsage: d.images, Network: d.network, Streams: streams,
 		Version: version, Handlers: handlers(d.settings.Root), Features: features(),
 		SystemdCgroup: d.cgroups.Driver() == cgroup.DriverSystemd, Config: d.settings,

@@ -1,0 +1,159 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/containerd/errdefs"
+
+	"tare/container"
+	"tare/spec"
+	"tare/store"
+)
+
+// UpdateContainer changes limits of a container that was created or runs: all that r specifies, or nothing.
+// What r leaves unspecified stays as it is. A memory limit below what is in use is ErrFailedPrecondition, as it
+// would kill.
+func (r *Runtime) UpdateContainer(ctx context.Context, id spec.ContainerID, res *spec.Resources) error {
+	p, _, err := r.Store.Container(id)
+	if err != nil {
+		return err
+	}
+	// Calls that ask for the same share one execution, others take turns.
+	key := fmt.Sprintf("update container %s to %+v", id, *res)
+	return r.order(ctx, key, func(ctx context.Context) error {
+		defer r.locks.lock(p.ID)()
+		return r.updateContainer(ctx, id, res)
+	})
+}
+
+func (r *Runtime) updateContainer(ctx context.Context, id spec.ContainerID, asked *spec.Resources) error {
+	p, c, err := r.Store.Container(id)
+	if err != nil {
+		return err
+	}
+	change := *asked
+	change.MemorySwap = followMemory(c.Spec.Resources, asked)
+	next := merge(c.Spec.Resources, &change)
+	restore, err := r.applyLimits(c, next, &change)
+	if err != nil {
+		return err
+	}
+	_, err = r.Store.Update(p.ID, changeContainer(id, func(c *store.Container) error {
+		c.Spec.Resources, c.OCI = next, container.WithLimits(c.OCI, next)
+		return nil
+	}))
+	if err != nil {
+		return r.undo(ctx, err, func(context.Context) error { return restore() })
+	}
+	return nil
+}
+
+// applyLimits makes the change in force, and returns what takes it back. A container that has no
+// cgroup yet gets it at its start; for now it is checked as far as can be.
+func (r *Runtime) applyLimits(c *store.Container, next, change *spec.Resources) (restore func() error, err error) {
+	switch c.State {
+	case store.ContainerCreated:
+		return func() error { return nil }, r.Cgroups.Check(container.Limits(next))
+	case store.ContainerRunning:
+	default:
+		return nil, fmt.Errorf("container %s is %s, its limits cannot change: %w", c.ID.Short(), c.State, errdefs.ErrFailedPrecondition)
+	}
+	live := r.processOf(c.ID)
+	if live == nil || live.group == nil {
+		return nil, fmt.Errorf("container %s has no cgroup: %w", c.ID.Short(), errdefs.ErrFailedPrecondition)
+	}
+	limits := container.Limits(change)
+	if limits.Memory != nil {
+		check := true
+		limits.Memory.CheckBeforeUpdate = &check
+	}
+	back, err := live.group.Change(limits)
+	if errdefs.IsNotFound(err) {
+		return nil, fmt.Errorf("container %s has just ended: %w", c.ID.Short(), errdefs.ErrFailedPrecondition)
+	}
+	if err != nil {
+		return nil, err
+	}
+	was, wanted := r.oomScore(c.Spec.Resources), r.oomScore(next)
+	if err := changeOOMScore(live.group, was, wanted); err != nil {
+		return nil, errors.Join(err, changeOOMScore(live.group, wanted, was), back())
+	}
+	return func() error { return errors.Join(changeOOMScore(live.group, wanted, was), back()) }, nil
+}
+
+// UpdatePod records what a pod as a whole may use; nil leaves what is on record.
+func (r *Runtime) UpdatePod(ctx context.Context, id spec.PodID, overhead, resources *spec.Resources) error {
+	key := fmt.Sprintf("update pod %s to %+v and %+v", id, overhead, resources)
+	return r.order(ctx, key, func(context.Context) error {
+		defer r.locks.lock(id)()
+		_, err := r.Store.Update(id, func(p *store.Pod) error {
+			if overhead != nil {
+				p.Spec.Overhead = overhead
+			}
+			if resources != nil {
+				p.Spec.Resources = resources
+			}
+			return nil
+		})
+		return err
+	})
+}
+
+// followMemory is the limit of memory and swap together that goes with a change of the memory limit which does
+// not name it: the swap beyond memory stays what it was, as it does by itself on cgroup v2.
+func followMemory(old, asked *spec.Resources) int64 {
+	switch {
+	case asked.MemorySwap != 0 || asked.Memory == 0 || old == nil || old.MemorySwap <= 0:
+		return asked.MemorySwap
+	case asked.Memory == -1:
+		return -1
+	}
+	return asked.Memory + old.MemorySwap - old.Memory
+}
+
+// merge returns the limits in force once change is made.
+func merge(old, change *spec.Resources) *spec.Resources {
+	if old == nil {
+		old = &spec.Resources{}
+	}
+	out := *old
+	for to, n := range map[*int64]int64{
+		&out.CPUPeriod: change.CPUPeriod, &out.CPUQuota: change.CPUQuota, &out.CPUShares: change.CPUShares,
+		&out.Memory: change.Memory, &out.MemorySwap: change.MemorySwap, &out.OOMScoreAdj: change.OOMScoreAdj,
+	} {
+		if n != 0 {
+			*to = n
+		}
+	}
+	for to, list := range map[*string]string{&out.CpusetCpus: change.CpusetCpus, &out.CpusetMems: change.CpusetMems} {
+		if list != "" {
+			*to = list
+		}
+	}
+	if len(change.Unified) > 0 {
+		out.Unified = maps.Clone(old.Unified)
+		if out.Unified == nil {
+			out.Unified = map[string]string{}
+		}
+		maps.Copy(out.Unified, change.Unified)
+	}
+	out.Hugepages = mergeHugepages(old.Hugepages, change.Hugepages)
+	return &out
+}
+
+func mergeHugepages(old, change []spec.Hugepage) []spec.Hugepage {
+	out := slices.Clone(old)
+	for _, h := range change {
+		i := slices.IndexFunc(out, func(o spec.Hugepage) bool { return o.PageSize == h.PageSize })
+		if i < 0 {
+			out = append(out, h)
+		} else {
+			out[i] = h
+		}
+	}
+	return out
+}
