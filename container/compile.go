@@ -91,7 +91,7 @@ func cgroupLabel(f *os.File) string {
 // enterNamespaces joins the pod's and makes the container's own. The user namespace comes first:
 // it is what gives the right to the rest. A PID namespace shows in children only, hence the fork.
 func (c *compiler) enterNamespaces() {
-	for _, kind := range []sandbox.Kind{sandbox.User, sandbox.Net, sandbox.IPC, sandbox.UTS} {
+	for _, kind := range []sandbox.Kind{sandbox.User, sandbox.Net, sandbox.IPC, sandbox.UTS, sandbox.Time} {
 		if f := c.Sandbox.Namespaces[kind]; f != nil {
 			c.b.SetNS(c.b.File(f, "pod"), kind.Flag())
 		}

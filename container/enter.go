@@ -46,6 +46,9 @@ func Enter(e Entry) (*nsutil.Program, error) {
 	if c.userNS() {
 		kinds |= unix.CLONE_NEWUSER
 	}
+	if c.Sandbox.Namespaces[sandbox.Time] != nil {
+		kinds |= unix.CLONE_NEWTIME
+	}
 	c.b.SetNS(c.b.File(e.PidFD, "container"), kinds)
 	c.b.Fork()
 	if c.userNS() {

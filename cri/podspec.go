@@ -17,7 +17,7 @@ func podSpec(cfg *runtime.PodSandboxConfig, handler string) (*spec.Pod, error) {
 	}
 	p := &spec.Pod{Handler: handler, Labels: cfg.Labels, Annotations: cfg.Annotations}
 	for _, convert := range []func(*runtime.PodSandboxConfig, *spec.Pod) error{
-		podMetadata, podHost, podDNS, podLinux, podPorts,
+		podMetadata, podHost, podDNS, podLinux, podPorts, podClocks,
 	} {
 		if err := convert(cfg, p); err != nil {
 			return nil, err

@@ -113,6 +113,12 @@ func (b *Builder) SessionKeyring() {
 	b.add("keyctl", "JOIN_SESSION_KEYRING", unix.SYS_KEYCTL, Imm(unix.KEYCTL_JOIN_SESSION_KEYRING), Imm(0)).orGoOn(unix.ENOSYS, unix.EDQUOT)
 }
 
+// Dumpable gives the process's files in /proc back to its user (PR_SET_DUMPABLE(2const)), which a
+// launch takes from it.
+func (b *Builder) Dumpable() {
+	b.add("prctl", "PR_SET_DUMPABLE 1", unix.SYS_PRCTL, Imm(unix.PR_SET_DUMPABLE), Imm(1))
+}
+
 // Umask sets the file mode creation mask, umask(2).
 func (b *Builder) Umask(mask uint32) {
 	b.add("umask", fmt.Sprintf("%#o", mask), unix.SYS_UMASK, Imm(uint64(mask)))

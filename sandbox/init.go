@@ -117,7 +117,7 @@ func (s *Sandbox) initProgram(pause *os.File, h Host) *nsutil.Program {
 	b := nsutil.NewBuilder()
 	b.WriteFile("/proc/self/oom_score_adj", fmt.Sprint(max(initOOMScore, h.OOMScoreFloor)))
 	b.Chdir(h.Attach)
-	for _, kind := range []Kind{User, Net, IPC, UTS} {
+	for _, kind := range []Kind{User, Net, IPC, UTS, Time} {
 		if f := s.Namespaces[kind]; f != nil {
 			b.SetNS(b.File(f, "pod"), kind.Flag())
 		}

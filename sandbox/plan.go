@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -50,10 +51,12 @@ const (
 	Net  Kind = "net"
 	IPC  Kind = "ipc"
 	UTS  Kind = "uts"
+	Time Kind = "time"
 )
 
 var cloneFlag = map[Kind]uint64{
 	User: unix.CLONE_NEWUSER, Net: unix.CLONE_NEWNET, IPC: unix.CLONE_NEWIPC, UTS: unix.CLONE_NEWUTS,
+	Time: unix.CLONE_NEWTIME,
 }
 
 // Flag is the CLONE_NEW… flag of the kind.
@@ -89,6 +92,9 @@ func kinds(pod *spec.Pod) []Kind {
 	if pod.Namespaces.IPC == spec.ModePod {
 		out = append(out, IPC)
 	}
+	if pod.Clocks != nil {
+		out = append(out, Time)
+	}
 	return out
 }
 
@@ -101,7 +107,9 @@ func program(pod *spec.Pod, kinds []Kind) *nsutil.Program {
 	b := nsutil.NewBuilder()
 	var flags uint64
 	for _, k := range kinds {
-		flags |= k.Flag()
+		if k != Time { // see shiftClocks
+			flags |= k.Flag()
+		}
 	}
 	if u := pod.Namespaces.User; u != nil {
 		b.Unshare(unix.CLONE_NEWUSER)
@@ -121,15 +129,43 @@ func program(pod *spec.Pod, kinds []Kind) *nsutil.Program {
 	for _, name := range slices.Sorted(maps.Keys(sysctls)) {
 		b.WriteFile(sysctlPath(name), sysctls[name])
 	}
+	if pod.Clocks != nil {
+		shiftClocks(b, pod)
+	}
 	give(b, kinds)
 	b.Exit()
 	return b.Program()
 }
 
+// shiftClocks makes the time namespace, which takes offsets only as long as nobody is in it: the
+// process that unshares it stays outside, and its first process will be a container's
+// (time_namespaces(7)). In a user namespace the file is the pod's root's only while the process is
+// dumpable, which the change of ids ended (proc(5)); no container can see this process.
+func shiftClocks(b *nsutil.Builder, pod *spec.Pod) {
+	b.Unshare(unix.CLONE_NEWTIME)
+	if pod.Namespaces.User != nil {
+		b.Dumpable()
+	}
+	b.WriteFile("/proc/self/timens_offsets", offset("monotonic", pod.Clocks.Monotonic)+offset("boottime", pod.Clocks.Boottime))
+}
+
+// offset is a line of timens_offsets: whole seconds, rounded down, and nanoseconds on top.
+func offset(clock string, d time.Duration) string {
+	seconds, nanos := d/time.Second, d%time.Second
+	if nanos < 0 {
+		seconds, nanos = seconds-1, nanos+time.Second
+	}
+	return fmt.Sprintf("%s %d %d\n", clock, seconds, nanos)
+}
+
 func give(b *nsutil.Builder, kinds []Kind) {
 	slots := make([]nsutil.Slot, len(kinds))
 	for i, k := range kinds {
-		slots[i] = b.Open("/proc/self/ns/"+string(k), unix.O_RDONLY)
+		name := string(k)
+		if k == Time {
+			name = "time_for_children"
+		}
+		slots[i] = b.Open("/proc/self/ns/"+name, unix.O_RDONLY)
 	}
 	b.Give("namespaces", slots...)
 }

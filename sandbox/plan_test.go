@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"tare/spec"
 )
@@ -36,6 +37,7 @@ func TestPrograms(t *testing.T) {
 	}{
 		{"pod", spec.Pod{Hostname: "web-0", Sysctls: map[string]string{"net.ipv4.ip_forward": "1", "kernel.shm_rmid_forced": "1"}}},
 		{"pod-userns", spec.Pod{Hostname: "web-0", Namespaces: spec.Namespaces{User: userns}}},
+		{"pod-clocks", spec.Pod{Clocks: &spec.Clocks{Monotonic: 24 * time.Hour, Boottime: -1500 * time.Millisecond}, Namespaces: spec.Namespaces{User: userns}}},
 		{"pod-hostnet", spec.Pod{Namespaces: spec.Namespaces{Network: spec.ModeNode}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

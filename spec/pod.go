@@ -24,9 +24,10 @@ type Pod struct {
 	CgroupParent string            // in cgroupfs or systemd syntax, as the kubelet wrote it
 	Sysctls      map[string]string // name with dots, sysctl(8) → value; namespaced ones only
 	Namespaces   Namespaces
-	Privileged   bool   // the pod may hold privileged containers
-	SELinux      string // label "user:role:type:level", a part empty: not given; or empty
-	Handler      string // runtime handler; empty: the default
+	Clocks       *Clocks // nil: the host's
+	Privileged   bool    // the pod may hold privileged containers
+	SELinux      string  // label "user:role:type:level", a part empty: not given; or empty
+	Handler      string  // runtime handler; empty: the default
 
 	Overhead  *Resources // informational: what the handler itself costs
 	Resources *Resources // informational: the sum over the containers
