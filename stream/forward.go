@@ -5,12 +5,7 @@ import (
 	"io"
 	"net"
 	"sync/atomic"
-	"time"
 )
-
-// lookEvery is how often a stream whose input has ended is looked after: the library tells nobody
-// that it was reset.
-const lookEvery = time.Second
 
 // halfCloser is a stream whose two directions end one by one: SPDY's. Its Close ends what we
 // send.
@@ -40,8 +35,6 @@ func (f *forwarding) forward(gone <-chan struct{}) error {
 	up, down := make(chan error, 1), make(chan error, 1)
 	go func() { up <- f.upload() }()     // ends with the stream, which the caller closes
 	go func() { down <- f.download() }() // ends with the connection, or at its next write
-	look := time.NewTicker(lookEvery)
-	defer look.Stop()
 	for up != nil || down != nil {
 		var err error
 		select {
@@ -49,10 +42,6 @@ func (f *forwarding) forward(gone <-chan struct{}) error {
 			up = nil
 		case err = <-down:
 			down = nil
-		case <-look.C:
-			if up == nil && f.broken() {
-				err = errReset
-			}
 		case <-gone:
 			err = errReset
 		}
@@ -92,7 +81,8 @@ func (f *forwarding) download() error {
 	return f.half.Close()
 }
 
-// Write sends to the client. The library would go on writing into a stream that was reset.
+// Write sends to the client. The library would go on writing into a stream that was reset. (After its
+// input's end, client-go's clients do not send a reset any more: it is then up to the pod to end.)
 func (f *forwarding) Write(p []byte) (int, error) {
 	if f.broken() {
 		return 0, errReset
