@@ -1,7 +1,6 @@
 package container
 
 import (
-	"flag"
 	"os"
 	"path/filepath"
 	"testing"
@@ -12,26 +11,8 @@ import (
 	"tare/sandbox"
 	"tare/security"
 	"tare/spec"
+	"tare/test/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name+".golden")
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("program differs from %s (go test -update writes it anew):\n%s", path, got)
-	}
-}
 
 // place is a file that stands for one a program would be given; the compiler only names it.
 func place(t testing.TB, name string) *os.File {
@@ -109,7 +90,7 @@ func TestPrograms(t *testing.T) {
 		{"container-tty", spec.Pod{Hostname: "web-0"}, spec.Container{Security: own, TTY: true}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			golden(t, tt.name, compile(t, start(t, &tt.pod, &tt.c)).String())
+			golden.Check(t, tt.name, compile(t, start(t, &tt.pod, &tt.c)).String())
 		})
 	}
 }
@@ -121,7 +102,7 @@ func TestExecProgram(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "exec", p.String())
+	golden.Check(t, "exec", p.String())
 }
 
 func BenchmarkCompile(b *testing.B) {

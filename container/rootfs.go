@@ -64,17 +64,24 @@ func (l Layer) Mount(lowers []string) (*os.File, error) {
 }
 
 // overlay makes a detached overlay of layers, top first; writable, if not nil, sets what is above them.
-func overlay(lowers []string, userns *os.File, writable func(*nsutil.FSContext) error) (*os.File, error) {
+func overlay(lowers []string, userns *os.File, writable func(*nsutil.FSContext) error) (root *os.File, err error) {
 	fs, err := nsutil.FSOpen("overlay")
 	if err != nil {
 		return nil, err
 	}
 	defer fs.Close()
-	for _, dir := range lowers {
-		l, err := addLower(fs, dir, userns)
-		// Closing a detached mount unmounts it: it has to live until the overlay has its own copy.
-		defer l.Close()
-		if err != nil {
+	// Closing a detached mount unmounts it: it has to live until the overlay has its own copy.
+	layers := make([]lower, len(lowers))
+	defer func() {
+		for _, l := range layers {
+			err = errors.Join(err, l.Close())
+		}
+		if err != nil && root != nil {
+			root.Close()
+		}
+	}()
+	for i, dir := range lowers {
+		if layers[i], err = addLower(fs, dir, userns); err != nil {
 			return nil, err
 		}
 	}

@@ -103,14 +103,6 @@ func (b *Builder) str(s string) Arg { return blobArg(b.strOff(s)) }
 
 func blobArg(off uint32) Arg { return Arg{argBlob, uint64(off)} }
 
-// strOrNull is a null pointer for the empty string.
-func (b *Builder) strOrNull(s string) Arg {
-	if s == "" {
-		return Imm(0)
-	}
-	return b.str(s)
-}
-
 // pointers appends a null-terminated array of string pointers, as execve(2) wants it.
 func (b *Builder) pointers(strs []string) uint32 {
 	offs := make([]uint32, len(strs))

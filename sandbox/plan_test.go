@@ -1,33 +1,13 @@
 package sandbox
 
 import (
-	"flag"
 	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"tare/spec"
+	"tare/test/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name+".golden")
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("program differs from %s (go test -update writes it anew):\n%s", path, got)
-	}
-}
 
 func TestPrograms(t *testing.T) {
 	userns := &spec.UserNamespace{UID: spec.IDMap{Host: 100000, Length: 65536}, GID: spec.IDMap{Host: 200000, Length: 65536}}
@@ -42,7 +22,7 @@ func TestPrograms(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := New("0123456789abcdef", &tt.pod, Layout{Dir: "/run/tare/sandboxes", NetNS: "/var/run/netns"})
-			golden(t, tt.name, p.Program.String())
+			golden.Check(t, tt.name, p.Program.String())
 		})
 	}
 }

@@ -2,7 +2,6 @@ package security
 
 import (
 	"fmt"
-	"slices"
 	"sync"
 
 	"tare/spec"
@@ -11,51 +10,6 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
-
-// capabilityNames are the capabilities by number, linux/capability.h.
-var capabilityNames = [...]string{
-	unix.CAP_CHOWN:              "CAP_CHOWN",
-	unix.CAP_DAC_OVERRIDE:       "CAP_DAC_OVERRIDE",
-	unix.CAP_DAC_READ_SEARCH:    "CAP_DAC_READ_SEARCH",
-	unix.CAP_FOWNER:             "CAP_FOWNER",
-	unix.CAP_FSETID:             "CAP_FSETID",
-	unix.CAP_KILL:               "CAP_KILL",
-	unix.CAP_SETGID:             "CAP_SETGID",
-	unix.CAP_SETUID:             "CAP_SETUID",
-	unix.CAP_SETPCAP:            "CAP_SETPCAP",
-	unix.CAP_LINUX_IMMUTABLE:    "CAP_LINUX_IMMUTABLE",
-	unix.CAP_NET_BIND_SERVICE:   "CAP_NET_BIND_SERVICE",
-	unix.CAP_NET_BROADCAST:      "CAP_NET_BROADCAST",
-	unix.CAP_NET_ADMIN:          "CAP_NET_ADMIN",
-	unix.CAP_NET_RAW:            "CAP_NET_RAW",
-	unix.CAP_IPC_LOCK:           "CAP_IPC_LOCK",
-	unix.CAP_IPC_OWNER:          "CAP_IPC_OWNER",
-	unix.CAP_SYS_MODULE:         "CAP_SYS_MODULE",
-	unix.CAP_SYS_RAWIO:          "CAP_SYS_RAWIO",
-	unix.CAP_SYS_CHROOT:         "CAP_SYS_CHROOT",
-	unix.CAP_SYS_PTRACE:         "CAP_SYS_PTRACE",
-	unix.CAP_SYS_PACCT:          "CAP_SYS_PACCT",
-	unix.CAP_SYS_ADMIN:          "CAP_SYS_ADMIN",
-	unix.CAP_SYS_BOOT:           "CAP_SYS_BOOT",
-	unix.CAP_SYS_NICE:           "CAP_SYS_NICE",
-	unix.CAP_SYS_RESOURCE:       "CAP_SYS_RESOURCE",
-	unix.CAP_SYS_TIME:           "CAP_SYS_TIME",
-	unix.CAP_SYS_TTY_CONFIG:     "CAP_SYS_TTY_CONFIG",
-	unix.CAP_MKNOD:              "CAP_MKNOD",
-	unix.CAP_LEASE:              "CAP_LEASE",
-	unix.CAP_AUDIT_WRITE:        "CAP_AUDIT_WRITE",
-	unix.CAP_AUDIT_CONTROL:      "CAP_AUDIT_CONTROL",
-	unix.CAP_SETFCAP:            "CAP_SETFCAP",
-	unix.CAP_MAC_OVERRIDE:       "CAP_MAC_OVERRIDE",
-	unix.CAP_MAC_ADMIN:          "CAP_MAC_ADMIN",
-	unix.CAP_SYSLOG:             "CAP_SYSLOG",
-	unix.CAP_WAKE_ALARM:         "CAP_WAKE_ALARM",
-	unix.CAP_BLOCK_SUSPEND:      "CAP_BLOCK_SUSPEND",
-	unix.CAP_AUDIT_READ:         "CAP_AUDIT_READ",
-	unix.CAP_PERFMON:            "CAP_PERFMON",
-	unix.CAP_BPF:                "CAP_BPF",
-	unix.CAP_CHECKPOINT_RESTORE: "CAP_CHECKPOINT_RESTORE",
-}
 
 // defaultCapabilities are what a container has that asks for nothing: the set Docker, containerd
 // and CRI-O's users know, so that images run unchanged.
@@ -106,7 +60,7 @@ func Capabilities(s *spec.Security) (*specs.LinuxCapabilities, error) {
 
 // compute returns the permitted and the ambient set, before the host's part.
 func compute(s *spec.Security) (set, ambient uint64, err error) {
-	const all = 1<<len(capabilityNames) - 1
+	const all = 1<<spec.Capabilities - 1
 	add, addAll, err := request("capabilities.add_capabilities", s.AddCaps)
 	if err != nil {
 		return 0, 0, err
@@ -143,8 +97,8 @@ func request(field string, names []string) (mask uint64, all bool, err error) {
 			all = true
 			continue
 		}
-		c := slices.Index(capabilityNames[:], name)
-		if c < 0 {
+		c, ok := spec.CapabilityNumber(name)
+		if !ok {
 			return 0, false, fmt.Errorf("%s: unknown capability %q: %w", field, name, errdefs.ErrInvalidArgument)
 		}
 		mask |= 1 << c
@@ -164,8 +118,8 @@ func Mask(names []string) (uint64, error) {
 // Names turns a set into names, in the order of their numbers.
 func Names(mask uint64) []string {
 	var names []string
-	for c, name := range capabilityNames {
-		if mask&(1<<c) != 0 {
+	for c := range spec.Capabilities {
+		if name, ok := spec.CapabilityName(c); ok && mask&(1<<c) != 0 {
 			names = append(names, name)
 		}
 	}

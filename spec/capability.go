@@ -47,6 +47,9 @@ var capabilityNames = [...]string{
 	unix.CAP_CHECKPOINT_RESTORE: "CAP_CHECKPOINT_RESTORE",
 }
 
+// Capabilities is how many capabilities have a name here.
+const Capabilities = len(capabilityNames)
+
 var capabilityNumbers = func() map[string]int {
 	numbers := make(map[string]int, len(capabilityNames))
 	for n, name := range capabilityNames {
