@@ -21,6 +21,8 @@ var classes = []struct {
 }{
 	{is(context.DeadlineExceeded), codes.DeadlineExceeded},
 	{is(context.Canceled), codes.Canceled},
+	// What the content of an image is not, showed as another class's failure.
+	{errdefs.IsDataLoss, codes.DataLoss},
 	{errdefs.IsInvalidArgument, codes.InvalidArgument},
 	{errdefs.IsNotFound, codes.NotFound},
 	{errdefs.IsAlreadyExists, codes.AlreadyExists},
@@ -32,7 +34,6 @@ var classes = []struct {
 	{errdefs.IsNotImplemented, codes.Unimplemented},
 	{errdefs.IsConflict, codes.Aborted},
 	{errdefs.IsAborted, codes.Aborted},
-	{errdefs.IsDataLoss, codes.DataLoss},
 	{errdefs.IsUnavailable, codes.Unavailable},
 	{errdefs.IsInternal, codes.Internal},
 }

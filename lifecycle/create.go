@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -42,7 +43,7 @@ func (r *Runtime) createContainer(ctx context.Context, pod spec.PodID, c *spec.C
 	if c.Security.Privileged && !p.Spec.Privileged {
 		return "", fmt.Errorf("linux.security_context.privileged: the pod sandbox is not privileged: %w", errdefs.ErrInvalidArgument)
 	}
-	if err := checkSources(c); err != nil {
+	if err := errors.Join(checkSources(c), checkProfile(c)); err != nil {
 		return "", err
 	}
 	sb, err := r.sandboxOf(pod)
@@ -86,6 +87,15 @@ type draft struct {
 	img  spec.Image
 	rec  *store.Container
 	live *process
+}
+
+// checkProfile refuses an AppArmor profile by name, which is not applied yet: a container without the
+// confinement that was asked for must not run.
+func checkProfile(c *spec.Container) error {
+	if p := c.Security.AppArmor; p.Kind == spec.ProfileLocalhost {
+		return fmt.Errorf("linux.security_context.apparmor: profile %q cannot be applied: %w", p.Name, errdefs.ErrFailedPrecondition)
+	}
+	return nil
 }
 
 // newContainer resolves the images and the user, assembles the root file system and the

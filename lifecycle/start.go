@@ -168,17 +168,22 @@ func (r *Runtime) sharedPIDs(ctx context.Context, c *store.Container, sb *sandbo
 	return nil, nil
 }
 
-// explainExec gives a command that cannot be executed the words people know.
+// explainExec gives a command that cannot be executed the words people know, and what the
+// container's files make impossible its class: these are the image's and the request's.
 func explainExec(command string, err error) error {
 	oe, ok := errors.AsType[*nsutil.OpError](err)
-	if !ok || oe.Name != "execve" {
+	if !ok {
 		return err
 	}
-	switch oe.Errno {
-	case unix.ENOENT:
+	switch {
+	case oe.Name == "execve" && (oe.Errno == unix.ENOENT || oe.Errno == unix.ENOTDIR):
 		return fmt.Errorf("exec %q: executable file not found in the container: %w: %w", command, err, errdefs.ErrInvalidArgument)
-	case unix.EACCES:
+	case oe.Name == "execve" && (oe.Errno == unix.EACCES || oe.Errno == unix.ENOEXEC):
 		return fmt.Errorf("exec %q: not executable: %w: %w", command, err, errdefs.ErrInvalidArgument)
+	case oe.Name == "chdir":
+		return fmt.Errorf("working_dir: %w: %w", err, errdefs.ErrInvalidArgument)
+	case oe.Errno == unix.ENOTDIR || oe.Errno == unix.ELOOP:
+		return fmt.Errorf("%w: %w", err, errdefs.ErrInvalidArgument)
 	}
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
 
 	"tare/keeper"
@@ -89,7 +90,7 @@ func (p *Plan) makeNamespaces(ctx context.Context, k Custody, s *Sandbox) error 
 	}
 	ran, err := k.Run(ctx, keeper.Run{Key: "sandbox/" + string(p.ID), Program: p.Program, Tether: true})
 	if err != nil {
-		return fmt.Errorf("make namespaces: %w", err)
+		return explain(err)
 	}
 	ran.PidFD.Close()
 	if len(ran.Given) != len(p.Kinds) {
@@ -107,6 +108,15 @@ func (p *Plan) makeNamespaces(ctx context.Context, k Custody, s *Sandbox) error 
 		return err
 	}
 	return nil
+}
+
+// explain names a sysctl that the kernel does not have, or whose value it does not take: that there
+// is one of that name only the new namespaces can tell.
+func explain(err error) error {
+	if oe, ok := errors.AsType[*nsutil.OpError](err); ok && strings.Contains(oe.Detail, "/proc/sys/") {
+		return fmt.Errorf("linux.sysctls: %w: %w", err, errdefs.ErrInvalidArgument)
+	}
+	return fmt.Errorf("make namespaces: %w", err)
 }
 
 // pin binds a namespace to a path, which keeps it reachable by name.
