@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -94,7 +95,7 @@ func serveImages() (*registry.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	extra, err := ownImages()
+	extra, err := ownImages(catalog)
 	if err != nil {
 		return nil, err
 	}
@@ -171,6 +172,7 @@ func takeAll(daemons []*daemon) (leak.Snapshot, error) {
 	}
 	for _, d := range daemons {
 		for name, pid := range map[string]int{"daemon": d.pid(), "keeper": d.keeperPID()} {
+			maps.DeleteFunc(all, func(line string, _ bool) bool { return strings.HasPrefix(line, fmt.Sprintf("process %d ", pid)) })
 			fds, err := leak.FDs(pid)
 			if err != nil {
 				return nil, err
