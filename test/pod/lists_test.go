@@ -1,0 +1,195 @@
+package pod
+
+import (
+	"errors"
+	"io"
+	"slices"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// received reads a stream to its end.
+func received[T, W any](t *testing.T, stream grpc.ServerStreamingClient[T], err error, items func(*T) []W) []W {
+	t.Helper()
+	var out []W
+	for err == nil {
+		var m *T
+		if m, err = stream.Recv(); err == nil {
+			out = append(out, items(m)...)
+		}
+	}
+	if !errors.Is(err, io.EOF) {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// sameIDs compares what a list and a stream name.
+func sameIDs[W interface{ GetId() string }](t *testing.T, what string, list, stream []W) {
+	t.Helper()
+	ids := func(items []W) (out []string) {
+		for _, i := range items {
+			out = append(out, i.GetId())
+		}
+		slices.Sort(out)
+		return out
+	}
+	if a, b := ids(list), ids(stream); len(a) == 0 || !slices.Equal(a, b) {
+		t.Errorf("%s: list has %q, stream %q", what, a, b)
+	}
+}
+
+func attributes[S interface{ GetAttributes() A }, A any](stats []S) (out []A) {
+	for _, s := range stats {
+		out = append(out, s.GetAttributes())
+	}
+	return out
+}
+
+// identity compares metrics by what they are of.
+type identity string
+
+func (i identity) GetId() string { return string(i) }
+
+func metricPods(pods []*runtime.PodSandboxMetrics) (out []identity) {
+	for _, p := range pods {
+		out = append(out, identity(p.PodSandboxId))
+	}
+	return out
+}
+
+func TestStreamsEqualLists(t *testing.T) {
+	leavesNothing(t, suite.shared)
+	d := suite.shared
+	for range 3 {
+		p := d.runPod(t)
+		p.start(sleeper)
+		p.create(sleeper)
+	}
+	ctx := deadline(t)
+	pods, err := d.runtime.ListPodSandbox(ctx, &runtime.ListPodSandboxRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	podStream, err := d.runtime.StreamPodSandboxes(ctx, &runtime.StreamPodSandboxesRequest{})
+	sameIDs(t, "pods", pods.Items, received(t, podStream, err, (*runtime.StreamPodSandboxesResponse).GetPodSandboxes))
+
+	running := &runtime.ContainerFilter{State: &runtime.ContainerStateValue{State: runtime.ContainerState_CONTAINER_RUNNING}}
+	for name, filter := range map[string]*runtime.ContainerFilter{"containers": nil, "running containers": running} {
+		ctrs, err := d.runtime.ListContainers(ctx, &runtime.ListContainersRequest{Filter: filter})
+		if err != nil {
+			t.Fatal(err)
+		}
+		stream, err := d.runtime.StreamContainers(ctx, &runtime.StreamContainersRequest{Filter: filter})
+		sameIDs(t, name, ctrs.Containers, received(t, stream, err, (*runtime.StreamContainersResponse).GetContainers))
+	}
+
+	images, err := d.images.ListImages(ctx, &runtime.ListImagesRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	imageStream, err := d.images.StreamImages(ctx, &runtime.StreamImagesRequest{})
+	sameIDs(t, "images", images.Images, received(t, imageStream, err, (*runtime.StreamImagesResponse).GetImages))
+
+	ctrStats, err := d.runtime.ListContainerStats(ctx, &runtime.ListContainerStatsRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctrStream, err := d.runtime.StreamContainerStats(ctx, &runtime.StreamContainerStatsRequest{})
+	sameIDs(t, "container stats", attributes(ctrStats.Stats),
+		attributes(received(t, ctrStream, err, (*runtime.StreamContainerStatsResponse).GetContainerStats)))
+
+	podStats, err := d.runtime.ListPodSandboxStats(ctx, &runtime.ListPodSandboxStatsRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	statsStream, err := d.runtime.StreamPodSandboxStats(ctx, &runtime.StreamPodSandboxStatsRequest{})
+	sameIDs(t, "pod stats", attributes(podStats.Stats),
+		attributes(received(t, statsStream, err, (*runtime.StreamPodSandboxStatsResponse).GetPodSandboxStats)))
+
+	metrics, err := d.runtime.ListPodSandboxMetrics(ctx, &runtime.ListPodSandboxMetricsRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	metricStream, err := d.runtime.StreamPodSandboxMetrics(ctx, &runtime.StreamPodSandboxMetricsRequest{})
+	sameIDs(t, "metrics", metricPods(metrics.PodMetrics),
+		metricPods(received(t, metricStream, err, (*runtime.StreamPodSandboxMetricsResponse).GetPodSandboxMetrics)))
+}
+
+// TestMetrics holds every metric to its descriptor.
+func TestMetrics(t *testing.T) {
+	leavesNothing(t, suite.shared)
+	p := suite.shared.runPod(t, inCgroup(suite.cgroup+"/metrics-pod"))
+	c := p.start(sleeper)
+	c.exec("dd if=/dev/zero of=/f bs=1M count=1 2>&1; sync")
+	descriptors, err := p.runtime.ListMetricDescriptors(deadline(t), &runtime.ListMetricDescriptorsRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	labels := map[string]int{}
+	for _, d := range descriptors.Descriptors {
+		labels[d.Name] = len(d.LabelKeys)
+	}
+	resp, err := p.runtime.ListPodSandboxMetrics(deadline(t), &runtime.ListPodSandboxMetricsRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(resp.PodMetrics, func(m *runtime.PodSandboxMetrics) bool { return m.PodSandboxId == p.id })
+	if i < 0 || len(resp.PodMetrics[i].ContainerMetrics) != 1 || resp.PodMetrics[i].ContainerMetrics[0].ContainerId != c.id {
+		t.Fatalf("%v", resp)
+	}
+	pod := resp.PodMetrics[i]
+	values := map[string]uint64{}
+	for _, m := range slices.Concat(pod.Metrics, pod.ContainerMetrics[0].Metrics) {
+		if n, known := labels[m.Name]; !known || len(m.LabelValues) != n {
+			t.Errorf("%s has %d labels, its descriptor %d", m.Name, len(m.LabelValues), n)
+		}
+		values[m.Name] = m.Value.Value
+	}
+	for name, want := range map[string]uint64{"container_processes": 2, "container_threads": 2, "container_sockets": 0, "container_spec_cpu_period": 100000} {
+		if got, there := values[name]; !there || got != want {
+			t.Errorf("%s is %d (%t), want %d", name, got, there, want)
+		}
+	}
+	for _, name := range []string{"container_file_descriptors", "container_memory_usage_bytes", "container_last_seen", "container_start_time_seconds",
+		"container_fs_limit_bytes", "container_network_receive_packets_total", "container_ulimits_soft"} {
+		if values[name] == 0 {
+			t.Errorf("%s is missing or 0", name)
+		}
+	}
+}
+
+func TestUpdateRefusals(t *testing.T) {
+	leavesNothing(t, suite.shared)
+	p := suite.shared.runPod(t)
+	c := p.start(sleeper)
+	exited := p.start(script("exit 0"))
+	exited.finish()
+	for name, tt := range map[string]struct {
+		r    *runtime.UpdateContainerResourcesRequest
+		code codes.Code
+	}{
+		"no such container": {&runtime.UpdateContainerResourcesRequest{ContainerId: "x", Linux: &runtime.LinuxContainerResources{}}, codes.NotFound},
+		"nothing":           {&runtime.UpdateContainerResourcesRequest{ContainerId: c.id}, codes.InvalidArgument},
+		"windows":           {&runtime.UpdateContainerResourcesRequest{ContainerId: c.id, Windows: &runtime.WindowsContainerResources{}}, codes.InvalidArgument},
+		"bad value":         {update(c, &runtime.LinuxContainerResources{CpuShares: 1}), codes.InvalidArgument},
+		"no such CPU":       {update(c, &runtime.LinuxContainerResources{CpusetCpus: "4000", CpuShares: 77}), codes.InvalidArgument},
+		"exited":            {update(exited, &runtime.LinuxContainerResources{CpuShares: 77}), codes.FailedPrecondition},
+		"below usage":       {update(c, &runtime.LinuxContainerResources{MemoryLimitInBytes: 4096, CpuShares: 77}), codes.FailedPrecondition},
+	} {
+		_, err := p.runtime.UpdateContainerResources(deadline(t), tt.r)
+		if status.Code(err) != tt.code {
+			t.Errorf("%s: %v, want %s", name, err, tt.code)
+		}
+	}
+	if r := c.status().Resources.Linux; r.CpuShares != 0 || r.MemoryLimitInBytes != 0 {
+		t.Errorf("after refusals: %v", r)
+	}
+	if got := c.limit("cpu", "cpu.shares", "cpu.weight"); got != "1024" && got != "100" {
+		t.Errorf("after refusals the kernel has %s shares", got)
+	}
+}
