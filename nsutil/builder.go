@@ -39,8 +39,9 @@ var CWD = FD{fdArg(-100), ""}
 
 // NewBuilder returns an empty program's builder.
 func NewBuilder() *Builder {
+	const ops, blob = 320, 12 << 10 // what a container takes, so that nothing is moved on the way
 	return &Builder{
-		p:     Program{IntoCgroup: -1},
+		p:     Program{IntoCgroup: -1, Ops: make([]Op, 0, ops), blob: make([]byte, 0, blob)},
 		strs:  map[string]uint32{},
 		files: map[*os.File]int{},
 	}

@@ -19,7 +19,7 @@ var errBadProgram = errors.New("malformed program")
 
 const (
 	headerWords = 8
-	opWords     = 4 + 6*2 // nr, store, tolerate+flags, skips, and six (kind, value) pairs of 64-bit words
+	opWords     = 3 + 6 // nr and store; tolerate and flag; skips and kinds; the arguments' values
 	relocWords  = 2
 )
 
@@ -67,20 +67,26 @@ func (w *words) op(o *Op) {
 	if o.nonzero {
 		flags |= 1 << 48
 	}
-	w.put(uint64(o.nr), uint64(o.store), flags, uint64(o.skipOK)|uint64(o.skipErr)<<16)
+	kinds := uint64(o.skipOK) | uint64(o.skipErr)<<16
+	for i, a := range o.args {
+		kinds |= uint64(a.kind) << (32 + 4*i)
+	}
+	w.put(uint64(o.nr)|uint64(o.store)<<32, flags, kinds)
 	for _, a := range o.args {
-		w.put(uint64(a.kind), a.val)
+		w.put(a.val)
 	}
 }
 
 func (w *words) readOp() Op {
-	o := Op{nr: uint32(w.get()), store: uint32(w.get())}
-	flags, skips := w.get(), w.get()
-	o.tolerate = [3]syscall.Errno{syscall.Errno(flags & 0xffff), syscall.Errno(flags >> 16 & 0xffff), syscall.Errno(flags >> 32 & 0xffff)}
-	o.nonzero = flags>>48&1 == 1
-	o.skipOK, o.skipErr = uint16(skips), uint16(skips>>16)
+	nr, flags, kinds := w.get(), w.get(), w.get()
+	o := Op{
+		nr: uint32(nr), store: uint32(nr >> 32),
+		tolerate: [3]syscall.Errno{syscall.Errno(flags & 0xffff), syscall.Errno(flags >> 16 & 0xffff), syscall.Errno(flags >> 32 & 0xffff)},
+		nonzero:  flags>>48&1 == 1,
+		skipOK:   uint16(kinds), skipErr: uint16(kinds >> 16),
+	}
 	for i := range o.args {
-		o.args[i] = Arg{argKind(w.get()), w.get()}
+		o.args[i] = Arg{argKind(kinds >> (32 + 4*i) & 0xf), w.get()}
 	}
 	return o
 }
