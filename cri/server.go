@@ -9,6 +9,7 @@ import (
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"tare/spec"
+	"tare/stats"
 	"tare/store"
 )
 
@@ -48,6 +49,20 @@ type ImageUsage interface {
 	Usage(ctx context.Context) (spec.FilesystemUsage, error)
 }
 
+// Resources changes the limits of what exists.
+type Resources interface {
+	UpdateContainer(ctx context.Context, id spec.ContainerID, r *spec.Resources) error
+	UpdatePod(ctx context.Context, id spec.PodID, overhead, resources *spec.Resources) error
+}
+
+// Stats reads what pods and containers use, without waiting for anything.
+type Stats interface {
+	Container(c *store.Container, d stats.Depth) stats.Container
+	Pod(p *store.Pod, d stats.Depth) stats.Pod
+	Layers() spec.FilesystemUsage
+	Filesystem() (stats.Filesystem, error)
+}
+
 // Network is the pods' network: whether it can serve, and from which ranges.
 type Network interface {
 	Status() (ok bool, reason, message string)
@@ -81,6 +96,8 @@ type Deps struct {
 	Sandboxes  Sandboxes
 	Containers Containers
 	Processes  Processes
+	Resources  Resources
+	Stats      Stats
 	Images     Images
 	ImageUsage ImageUsage
 	Network    Network
