@@ -12,9 +12,9 @@ import (
 	"tare/store"
 )
 
-// eventDepth is how many events a subscriber may leave unread: those of some thousand pods that
+// eventDepth is how many events a subscriber may leave unread: those of some hundred pods that
 // start at once. Each costs a pointer or two, as records are shared.
-const eventDepth = 8192
+const eventDepth = 4096
 
 var eventTypes = map[store.ChangeKind]runtime.ContainerEventType{
 	store.Created: runtime.ContainerEventType_CONTAINER_CREATED_EVENT,

@@ -1,0 +1,137 @@
+package cri
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"tare/spec"
+	"tare/store"
+)
+
+func TestSendBatches(t *testing.T) {
+	var items []string
+	for i := range 1000 {
+		items = append(items, fmt.Sprint(i))
+	}
+	long := strings.Repeat("x", 10<<10)
+	convert := func(id string) *runtime.Container { return &runtime.Container{Id: id, ImageRef: long} }
+	var got []string
+	batches := 0
+	err := sendBatches(items, convert, func(batch []*runtime.Container) error {
+		batches++
+		for _, c := range batch {
+			got = append(got, c.Id)
+		}
+		return nil
+	})
+	if err != nil || !slices.Equal(got, items) || batches < 10 || batches > 100 {
+		t.Errorf("%d items in %d batches, %v", len(got), batches, err)
+	}
+	gone := errors.New("gone")
+	if err := sendBatches(items, convert, func([]*runtime.Container) error { return gone }); err != gone {
+		t.Errorf("%v, want the client's end", err)
+	}
+	if err := sendBatches(nil, convert, func([]*runtime.Container) error { return gone }); err != nil {
+		t.Errorf("an empty list: %v", err)
+	}
+}
+
+func TestStreamLargeList(t *testing.T) {
+	s := serve(t)
+	labels := map[string]string{"long": strings.Repeat("x", 100<<10)}
+	const n = 200 // 20 MB, more than one message may hold
+	for i := range n {
+		s.pod(t, spec.PodID(fmt.Sprintf("%064d", i)), store.PodReady, labels)
+	}
+	stream, err := s.StreamPodSandboxes(t.Context(), &runtime.StreamPodSandboxesRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for {
+		m, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range m.PodSandboxes {
+			seen[p.Id] = true
+		}
+	}
+	if len(seen) != n {
+		t.Errorf("%d pods, want %d", len(seen), n)
+	}
+}
+
+// TestSlowSubscriber leaves events unread: nothing waits for it, and its stream ends where events are missing.
+func TestSlowSubscriber(t *testing.T) {
+	s := serve(t)
+	events, err := s.GetContainerEvents(t.Context(), &runtime.GetEventsRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := events.Header(); err != nil {
+		t.Fatal(err)
+	}
+	s.pod(t, "aa", store.PodReady, nil, &store.Container{ID: "c", State: store.ContainerCreated})
+	states := []store.ContainerState{store.ContainerRunning, store.ContainerExited}
+	const changes = eventDepth + 1500
+	start := time.Now()
+	for i := range changes {
+		_, err := s.store.Update("aa", func(p *store.Pod) error {
+			p.Containers["c"].State, p.Containers["c"].ExitCode = states[i%2], int32(i)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("%d changes in %s", changes, time.Since(start))
+	read, next := 0, int32(0)
+	for {
+		e, err := events.Recv()
+		if err != nil {
+			if status.Code(err) != codes.ResourceExhausted || !strings.Contains(err.Error(), "fell behind") {
+				t.Errorf("end of the stream: %v", err)
+			}
+			break
+		}
+		read++
+		if e.ContainerEventType == runtime.ContainerEventType_CONTAINER_CREATED_EVENT {
+			continue
+		}
+		if got := e.ContainersStatuses[0].ExitCode; got != next {
+			t.Fatalf("event %d came where %d was to come", got, next)
+		}
+		next++
+	}
+	if read < eventDepth || read >= changes {
+		t.Errorf("%d events were read of %d", read, changes)
+	}
+}
+
+func TestEventsEndWithRuntime(t *testing.T) {
+	s := serve(t)
+	events, err := s.GetContainerEvents(t.Context(), &runtime.GetEventsRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := events.Header(); err != nil {
+		t.Fatal(err)
+	}
+	s.store.Close()
+	if _, err := events.Recv(); status.Code(err) != codes.Unavailable {
+		t.Errorf("%v, want Unavailable", err)
+	}
+}
