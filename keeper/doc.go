@@ -12,6 +12,8 @@
 // Adopt and Put hand over what it needs to go on; in the pipes nothing is lost. When the daemon is
 // killed, the next one finds all in List and takes its duplicates with Fetch.
 //
+// Who wants to see a container's output as it comes, subscribes, and reads a copy beside the log.
+//
 // An exec that belongs to one call is run tethered: its exit goes to Ran.Exited and is not kept, and
 // if the daemon dies, it is killed.
 //

@@ -13,6 +13,9 @@
 // A carriage return before a newline is taken off a terminal's output, where the line discipline put
 // it (ONLCR, termios(3)), and kept in a pipe's, where the program did.
 //
+// A Follower gets a copy of a stream's output as it comes, for people who watch. It never holds up
+// container or log for longer than a moment: one that does not keep up is dropped.
+//
 // What is not here: rotation (the kubelet renames and calls Reopen through others), reading, and
 // any knowledge of containers.
 //

@@ -38,8 +38,11 @@ type Stream struct {
 	timed bool   // a read deadline is set
 
 	chunk *[maxContent + chunkSize]byte // during a read that found data
+	held  int                           // how much of chunk was the tail
 	n     int
 	err   error
+
+	followers followers
 }
 
 // NewStream prepares the copying of file, which is a pipe's or a terminal's and in non-blocking mode (see
@@ -102,15 +105,16 @@ func (s *Stream) end() {
 		s.log.append(nil, -1)
 	}
 	s.file.Close()
+	s.followers.end()
 }
 
 // try is one attempt to read: it reports false to be called again when there is data.
 func (s *Stream) try(fd uintptr) bool {
 	s.chunk = chunks.Get().(*[maxContent + chunkSize]byte)
-	held := copy(s.chunk[:], s.tail)
-	n, err := readAgain(int(fd), s.chunk[held:])
+	s.held = copy(s.chunk[:], s.tail)
+	n, err := readAgain(int(fd), s.chunk[s.held:])
 	if err == nil && n > 0 {
-		s.n = held + n
+		s.n = s.held + n
 		return true
 	}
 	s.release()
@@ -148,6 +152,7 @@ func (s *Stream) expectRest() {
 func (s *Stream) write() {
 	defer s.release()
 	s.untime()
+	s.followers.write(s.chunk[s.held:s.n])
 	if s.log.File() == nil {
 		return
 	}

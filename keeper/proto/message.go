@@ -19,17 +19,18 @@ type Kind uint16
 // Requests of the client, each with the body, the files and the answer it has. Any of them may be
 // answered with KindFault.
 const (
-	KindHello   Kind = iota + 1 // Hello → KindWelcome
-	KindRun                     // Run + program's files, then those of Run.Parts → KindRan
-	KindList                    // – → KindListing
-	KindFetch                   // Key → KindHeld
-	KindForget                  // Key → KindDone
-	KindOpenLog                 // Key + file → KindDone, once the old file is let go
-	KindPut                     // Key + files → KindDone
-	KindGet                     // Key → KindFiles
-	KindDrop                    // Key → KindDone
-	KindAdopt                   // Held + files of Held.Parts → KindDone
-	KindStop                    // Stop → KindDone
+	KindHello     Kind = iota + 1 // Hello → KindWelcome
+	KindRun                       // Run + program's files, then those of Run.Parts → KindRan
+	KindList                      // – → KindListing
+	KindFetch                     // Key → KindHeld
+	KindForget                    // Key → KindDone
+	KindOpenLog                   // Key + file → KindDone, once the old file is let go
+	KindPut                       // Key + files → KindDone
+	KindGet                       // Key → KindFiles
+	KindDrop                      // Key → KindDone
+	KindAdopt                     // Held + files of Held.Parts → KindDone
+	KindStop                      // Stop → KindDone
+	KindSubscribe                 // Held + a status pipe's writing end, then pipes for Held.Parts → KindDone
 )
 
 // Answers, and what the keeper sends by itself.

@@ -143,6 +143,8 @@ func (s *Server) handle(sess *session, p *proto.Packet) error {
 		f = s.drop(p)
 	case proto.KindAdopt:
 		f = s.adopt(p)
+	case proto.KindSubscribe:
+		f = s.subscribe(p)
 	case proto.KindStop:
 		if f = s.stop(p); f == nil {
 			defer s.end() // when it is answered
