@@ -29,6 +29,9 @@ type CNI struct {
 	Subnets []string `toml:"subnets" json:"subnets"`
 	// NetNSDir is where pods' network namespaces are bound, for CNI plugins and ip(8).
 	NetNSDir string `toml:"netns_dir" json:"netns_dir"`
+	// Timeout bounds one run of a plugin, which is killed then. 0: a minute, so that a call
+	// that fails by it, and the DEL after it, fit into the kubelet's four minutes.
+	Timeout Duration `toml:"timeout" json:"timeout"`
 }
 
 // Registry is about where images come from.

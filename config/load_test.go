@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestLoad(t *testing.T) {
@@ -27,6 +28,7 @@ bin_dirs = ["/b", "/c"]
 bridge = "br1"
 subnets = ["10.1.0.0/16", "fd00::/64"]
 netns_dir = "/d"
+timeout = "1m30s"
 [registry]
 config_path = "/e"
 [cgroup]
@@ -42,7 +44,7 @@ level = "debug"
 `,
 			change: func(c *Config) {
 				*c = Config{
-					CNI:      CNI{"/a", []string{"/b", "/c"}, "br1", []string{"10.1.0.0/16", "fd00::/64"}, "/d"},
+					CNI:      CNI{"/a", []string{"/b", "/c"}, "br1", []string{"10.1.0.0/16", "fd00::/64"}, "/d", Duration(90 * time.Second)},
 					Registry: Registry{"/e"}, Cgroup: Cgroup{"systemd", "/pods"},
 					Images: Images{[]string{"registry.k8s.io/pause:3.10"}}, Streaming: Streaming{"::1", 10250}, Log: Log{"debug"},
 				}
@@ -58,6 +60,8 @@ level = "debug"
 		{name: "no bridge", text: "cni.bridge = ''\n", errs: []string{"cni.bridge"}},
 		{name: "long bridge", text: "cni.bridge = '0123456789012345'\n", errs: []string{"cni.bridge"}},
 		{name: "subnet", text: "cni.subnets = ['10.0.0.1']\n", errs: []string{"cni.subnets", "10.0.0.1"}},
+		{name: "timeout", text: "cni.timeout = 'soon'\n", errs: []string{"line 1", "cni.timeout", "soon"}},
+		{name: "negative timeout", text: "cni.timeout = '-1s'\n", errs: []string{"cni.timeout", "-1s"}},
 		{name: "driver", text: "cgroup.driver = 'docker'\n", errs: []string{"cgroup.driver", "docker"}},
 		{name: "address", text: "streaming.address = 'localhost'\n", errs: []string{"streaming.address", "localhost"}},
 		{name: "port", text: "streaming.port = 65536\n", errs: []string{"streaming.port"}},

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -147,6 +148,7 @@ func networkOptions(s settings) cni.Options {
 	return cni.Options{
 		ConfDir: c.ConfDir, BinDirs: c.BinDirs, Bridge: c.Bridge, Subnets: c.Subnets,
 		DataDir: filepath.Join(s.Root, "cni"), BootDir: filepath.Join(s.State, "cni"),
+		Timeout: time.Duration(c.Timeout),
 	}
 }
 

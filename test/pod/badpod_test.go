@@ -95,7 +95,9 @@ func badPod(t *testing.T, d *daemon, r *runtime.RunPodSandboxRequest, code codes
 	if err == nil {
 		_, _ = d.runtime.RemovePodSandbox(deadline(t), &runtime.RemovePodSandboxRequest{PodSandboxId: resp.PodSandboxId})
 	}
-	list, err := d.runtime.ListPodSandbox(deadline(t), &runtime.ListPodSandboxRequest{})
+	list, err := d.runtime.ListPodSandbox(deadline(t), &runtime.ListPodSandboxRequest{
+		Filter: &runtime.PodSandboxFilter{LabelSelector: r.Config.Labels},
+	})
 	if err != nil || len(list.Items) != 0 {
 		t.Errorf("pods after the failure: %v, %v", list.GetItems(), err)
 	}
