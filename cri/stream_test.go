@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -84,21 +83,27 @@ func TestSlowSubscriber(t *testing.T) {
 	if _, err := events.Header(); err != nil {
 		t.Fatal(err)
 	}
-	s.pod(t, "aa", store.PodReady, nil, &store.Container{ID: "c", State: store.ContainerCreated})
+	const each = 16 // containers, that change in one commit
+	var ctrs []*store.Container
+	for i := range each {
+		ctrs = append(ctrs, &store.Container{ID: spec.ContainerID(fmt.Sprintf("c%d", i)), State: store.ContainerCreated})
+	}
+	s.pod(t, "aa", store.PodReady, nil, ctrs...)
 	states := []store.ContainerState{store.ContainerRunning, store.ContainerExited}
-	const changes = eventDepth + 1500
-	start := time.Now()
-	for i := range changes {
+	const commits = eventDepth/each + 100
+	for i := range commits {
 		_, err := s.store.Update("aa", func(p *store.Pod) error {
-			p.Containers["c"].State, p.Containers["c"].ExitCode = states[i%2], int32(i)
+			for _, c := range p.Containers {
+				c.State, c.ExitCode = states[i%2], int32(i)
+			}
 			return nil
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	t.Logf("%d changes in %s", changes, time.Since(start))
-	read, next := 0, int32(0)
+	read := 0
+	next := map[string]int32{}
 	for {
 		e, err := events.Recv()
 		if err != nil {
@@ -111,13 +116,14 @@ func TestSlowSubscriber(t *testing.T) {
 		if e.ContainerEventType == runtime.ContainerEventType_CONTAINER_CREATED_EVENT {
 			continue
 		}
-		if got := e.ContainersStatuses[0].ExitCode; got != next {
-			t.Fatalf("event %d came where %d was to come", got, next)
+		i := slices.IndexFunc(e.ContainersStatuses, func(s *runtime.ContainerStatus) bool { return s.Id == e.ContainerId })
+		if got := e.ContainersStatuses[i].ExitCode; got != next[e.ContainerId] {
+			t.Fatalf("event %d of %s came where %d was to come", got, e.ContainerId, next[e.ContainerId])
 		}
-		next++
+		next[e.ContainerId]++
 	}
-	if read < eventDepth || read >= changes {
-		t.Errorf("%d events were read of %d", read, changes)
+	if read < eventDepth || read >= commits*each {
+		t.Errorf("%d events were read of %d", read, commits*each)
 	}
 }
 
