@@ -139,6 +139,9 @@ func TestMeter(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		if _, err := os.Stat("/proc/pressure"); err == nil && tree.v2() && (after.CPUPressure == nil || after.IOPressure == nil) {
+			t.Errorf("no pressure: %+v", *after)
+		}
 		if !busy(after) || len(after.Detail.Processes) == 0 {
 			t.Errorf("a busy cgroup: %+v, processes %v", *after, after.Detail.Processes)
 		}

@@ -64,6 +64,7 @@ func New(ctx context.Context, o Options, d Deps) (*Collector, error) {
 		meters: map[spec.ContainerID]*gauge{}, parents: map[string]*gauge{}, measured: map[spec.ContainerID]*measured{},
 		kick: make(chan struct{}, 1), end: cancel,
 	}
+	c.wanted(Basic) // what an earlier daemon's containers hold
 	c.wg.Go(func() { c.watch(ctx) })
 	c.wg.Go(func() { c.refresh(ctx) })
 	return c, nil

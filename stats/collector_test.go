@@ -47,7 +47,10 @@ func newHost(t *testing.T) *host {
 		t.Errorf("mount point %s, want %s: both are on one filesystem", c.mountpoint, images)
 	}
 	t.Cleanup(func() { c.Close() })
-	return &host{c, t}
+	h := &host{c, t}
+	h.await("the first pass, over an empty store, is made", func() bool { return len(c.kick) == 0 })
+	time.Sleep(10 * time.Millisecond)
+	return h
 }
 
 // container records a container whose process is in a cgroup of its own, until the test is over.
