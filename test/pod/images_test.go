@@ -45,7 +45,8 @@ func ownImages(catalog *registry.Catalog) ([]registry.Entry, error) {
 		}
 		out = append(out, registry.Entry{Repo: "links", Tags: []string{tag}, Image: img})
 	}
-	return out, nil
+	all, err := imageOf(configuredConfig, base)
+	return append(out, registry.Entry{Repo: "configured", Tags: []string{"all"}, Image: all}), err
 }
 
 // baseLayer is the layer of the registry's images that has busybox.
