@@ -2,15 +2,15 @@ package stats
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"tare/cgroup"
+	"tare/event"
 	"tare/spec"
 	"tare/store"
 )
@@ -70,23 +70,6 @@ func New(ctx context.Context, o Options, d Deps) (*Collector, error) {
 	return c, nil
 }
 
-// filesystemName is one name for one filesystem: the kubelet takes different mount points of layers
-// and images for a split of them over two filesystems (kubelet container_gc.go, IsContainerFsSeparateFromImageFs).
-func filesystemName(o Options) (string, error) {
-	layers, err := os.Stat(o.Layers)
-	if err != nil {
-		return "", err
-	}
-	images, err := os.Stat(o.Images)
-	if err != nil {
-		return "", err
-	}
-	if deviceOf(layers) == deviceOf(images) {
-		return o.Images, nil
-	}
-	return o.Layers, nil
-}
-
 // Close ends the background work and closes all files.
 func (c *Collector) Close() error {
 	c.end()
@@ -109,7 +92,7 @@ func (c *Collector) watch(ctx context.Context) {
 		sub := c.Store.Subscribe(depth)
 		err := c.follow(ctx, sub.Next)
 		sub.Close()
-		if !isLagged(err) {
+		if !errors.Is(err, event.ErrLagged) {
 			return
 		}
 		c.dropEnded()
@@ -216,9 +199,3 @@ func (c *Collector) parentGauge(p *store.Pod) (*gauge, error) {
 
 // layerDir is where a container's writable layer is.
 func (c *Collector) layerDir(id spec.ContainerID) string { return filepath.Join(c.layers, string(id)) }
-
-// sample is a counter of processor time at one moment.
-type sample struct {
-	at    time.Time
-	total time.Duration
-}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -31,6 +32,26 @@ func (c *Collector) Filesystem() (Filesystem, error) {
 		Bytes:  fs.Blocks * uint64(fs.Bsize), InodesTotal: fs.Files, InodesFree: fs.Ffree,
 	}, nil
 }
+
+// filesystemName is one name for one filesystem: the kubelet takes different mount points of layers
+// and images for a split of them over two filesystems (kubelet container_gc.go, IsContainerFsSeparateFromImageFs).
+func filesystemName(o Options) (string, error) {
+	layers, err := os.Stat(o.Layers)
+	if err != nil {
+		return "", err
+	}
+	images, err := os.Stat(o.Images)
+	if err != nil {
+		return "", err
+	}
+	if deviceOf(layers) == deviceOf(images) {
+		return o.Images, nil
+	}
+	return o.Layers, nil
+}
+
+// deviceOf is the number of the filesystem a file is on.
+func deviceOf(f os.FileInfo) uint64 { return uint64(f.Sys().(*syscall.Stat_t).Dev) }
 
 // deviceNames remembers the names of block devices.
 type deviceNames struct {

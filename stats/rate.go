@@ -1,18 +1,19 @@
 package stats
 
 import (
-	"errors"
-	"os"
 	"sync"
-	"syscall"
 	"time"
-
-	"tare/event"
 )
 
 // rateWindow is the least time between the two samples of a rate: processor time is accounted at
 // scheduler ticks of up to 10 ms.
 const rateWindow = time.Second
+
+// sample is a counter of processor time at one moment.
+type sample struct {
+	at    time.Time
+	total time.Duration
+}
 
 // rate turns readings of processor time into its use. It keeps two samples, so that a rate spans
 // rateWindow even when readings follow each other at once.
@@ -42,8 +43,3 @@ func (r *rate) next(now sample) uint64 {
 	}
 	return uint64(float64(used) / wall.Seconds())
 }
-
-func isLagged(err error) bool { return errors.Is(err, event.ErrLagged) }
-
-// deviceOf is the number of the filesystem a file is on.
-func deviceOf(f os.FileInfo) uint64 { return uint64(f.Sys().(*syscall.Stat_t).Dev) }
