@@ -7,8 +7,6 @@ import (
 	"testing"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
@@ -160,36 +158,5 @@ func TestMetrics(t *testing.T) {
 		if values[name] == 0 {
 			t.Errorf("%s is missing or 0", name)
 		}
-	}
-}
-
-func TestUpdateRefusals(t *testing.T) {
-	leavesNothing(t, suite.shared)
-	p := suite.shared.runPod(t)
-	c := p.start(sleeper)
-	exited := p.start(script("exit 0"))
-	exited.finish()
-	for name, tt := range map[string]struct {
-		r    *runtime.UpdateContainerResourcesRequest
-		code codes.Code
-	}{
-		"no such container": {&runtime.UpdateContainerResourcesRequest{ContainerId: "x", Linux: &runtime.LinuxContainerResources{}}, codes.NotFound},
-		"nothing":           {&runtime.UpdateContainerResourcesRequest{ContainerId: c.id}, codes.InvalidArgument},
-		"windows":           {&runtime.UpdateContainerResourcesRequest{ContainerId: c.id, Windows: &runtime.WindowsContainerResources{}}, codes.InvalidArgument},
-		"bad value":         {update(c, &runtime.LinuxContainerResources{CpuShares: 1}), codes.InvalidArgument},
-		"no such CPU":       {update(c, &runtime.LinuxContainerResources{CpusetCpus: "4000", CpuShares: 77}), codes.InvalidArgument},
-		"exited":            {update(exited, &runtime.LinuxContainerResources{CpuShares: 77}), codes.FailedPrecondition},
-		"below usage":       {update(c, &runtime.LinuxContainerResources{MemoryLimitInBytes: 4096, CpuShares: 77}), codes.FailedPrecondition},
-	} {
-		_, err := p.runtime.UpdateContainerResources(deadline(t), tt.r)
-		if status.Code(err) != tt.code {
-			t.Errorf("%s: %v, want %s", name, err, tt.code)
-		}
-	}
-	if r := c.status().Resources.Linux; r.CpuShares != 0 || r.MemoryLimitInBytes != 0 {
-		t.Errorf("after refusals: %v", r)
-	}
-	if got := c.limit("cpu", "cpu.shares", "cpu.weight"); got != "1024" && got != "100" {
-		t.Errorf("after refusals the kernel has %s shares", got)
 	}
 }
