@@ -59,6 +59,9 @@ func (r *Runtime) recordExit(ctx context.Context, live *process, e keeper.Exit) 
 	}
 	_, err = r.Store.Update(pod.ID, changeContainer(live.id, func(c *store.Container) (err error) {
 		c.Pid, c.FinishedAt = 0, e.Time
+		if c.FinishedAt.Before(c.StartedAt) { // it ended before its start was on record
+			c.FinishedAt = c.StartedAt
+		}
 		c.ExitCode, c.Reason = verdict(e, oom)
 		c.State, err = c.State.Next(store.ContainerExit)
 		return err

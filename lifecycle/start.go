@@ -182,7 +182,7 @@ func explainExec(command string, err error) error {
 		return fmt.Errorf("exec %q: not executable: %w: %w", command, err, errdefs.ErrInvalidArgument)
 	case oe.Name == "chdir":
 		return fmt.Errorf("working_dir: %w: %w", err, errdefs.ErrInvalidArgument)
-	case oe.Errno == unix.ENOTDIR || oe.Errno == unix.ELOOP:
+	case oe.Errno == unix.ENOENT || oe.Errno == unix.ENOTDIR || oe.Errno == unix.ELOOP:
 		return fmt.Errorf("%w: %w", err, errdefs.ErrInvalidArgument)
 	}
 	return err
