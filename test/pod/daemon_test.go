@@ -43,7 +43,6 @@ type daemon struct {
 type options struct {
 	root   string // "": below the daemon's directory
 	config string // appended to the configuration
-	cni    string // content of the cni section beyond the paths; default: a bridge of its own
 }
 
 var daemons int

@@ -11,11 +11,8 @@ import (
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// Kinds of namespaces, by whose they are.
-var (
-	podKinds       = []string{"net", "ipc", "uts"}
-	containerKinds = []string{"pid", "mnt", "cgroup"}
-)
+// podKinds are the kinds of namespaces that are a pod's; the others are the containers'.
+var podKinds = []string{"net", "ipc", "uts"}
 
 // compare checks which namespaces two processes share.
 func compare(t *testing.T, what string, a, b map[string]string, shared ...string) {
