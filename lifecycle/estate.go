@@ -84,7 +84,10 @@ func (r *Runtime) adoptContainer(ctx context.Context, c *store.Container, p *pro
 		defer log.Close()
 		held.Log = log
 	}
-	return r.adopt(ctx, string(c.ID), held)
+	if err := r.adopt(ctx, string(c.ID), held); err != nil {
+		return err
+	}
+	return p.entrustStdin(ctx, r.Keeper)
 }
 
 func (r *Runtime) adopt(ctx context.Context, key string, held keeper.Custody) error {

@@ -151,16 +151,8 @@ func (c *capture) open(o owner) (err error) {
 
 // pollable makes a file one whose reads can be given deadlines.
 func pollable(f *os.File) (*os.File, error) {
-	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 3)
-	f.Close()
-	if err != nil {
-		return nil, os.NewSyscallError("fcntl", err)
-	}
-	if err := unix.SetNonblock(fd, true); err != nil {
-		unix.Close(fd)
-		return nil, os.NewSyscallError("fcntl", err)
-	}
-	return os.NewFile(uintptr(fd), "pipe"), nil
+	defer f.Close()
+	return nsutil.DuplicateNonblock(f)
 }
 
 // started is called when the command has its own copy of the write end.

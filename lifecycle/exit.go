@@ -71,7 +71,7 @@ func (r *Runtime) recordExit(ctx context.Context, live *process, e keeper.Exit) 
 	}
 	return all(
 		func() error { return r.removeCgroup(ctx, c) },
-		func() error { return r.Keeper.Forget(ctx, string(live.id)) },
+		func() error { return r.leaveCustody(ctx, c) },
 	)
 }
 

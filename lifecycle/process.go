@@ -24,6 +24,7 @@ type process struct {
 	// output is what the keeper drains, held here too: should the keeper be lost, writers find a
 	// reader still, and the next keeper goes on (estate.go).
 	output keeper.Custody
+	stdin  *input // nil: /dev/null. Set before started closes.
 	group  *cgroup.Group
 
 	started chan struct{} // closed when start has committed, or given up
@@ -94,6 +95,9 @@ func (p *process) close() {
 		}
 	}
 	p.output.Close()
+	if p.stdin != nil {
+		p.stdin.close()
+	}
 }
 
 // processOf returns the live side of a container, or nil.

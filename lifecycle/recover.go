@@ -88,7 +88,7 @@ func (r *Runtime) recoverContainer(ctx context.Context, c *store.Container, held
 		close(live.exited)
 		return all(
 			func() error { return r.removeCgroup(ctx, c) },
-			func() error { return r.Keeper.Forget(ctx, string(c.ID)) },
+			func() error { return r.leaveCustody(ctx, c) },
 		)
 	case store.ContainerStarting, store.ContainerRunning:
 		defer close(live.started)
@@ -118,6 +118,9 @@ func (r *Runtime) recoverProcess(ctx context.Context, c *store.Container, live *
 		return err
 	}
 	live.pidfd, live.output.PidFD = live.output.PidFD, nil
+	if err := r.recoverStdin(ctx, c, live); err != nil {
+		return err
+	}
 	if c.State == store.ContainerRunning {
 		return nil
 	}
@@ -199,6 +202,9 @@ func (r *Runtime) sweepCustody(ctx context.Context, held keeper.Listing, pods, c
 	}
 	for _, key := range held.Stored {
 		if id, ok := sandbox.CustodyOf(key); ok && !pods[string(id)] {
+			errs = append(errs, r.Keeper.Drop(ctx, key))
+		}
+		if id, ok := stdinOf(key); ok && !containers[id] {
 			errs = append(errs, r.Keeper.Drop(ctx, key))
 		}
 	}

@@ -56,7 +56,7 @@ func (r *Runtime) removeContainer(ctx context.Context, c *store.Container) error
 	}
 	err := all(
 		func() error { return r.removeCgroup(ctx, c) },
-		func() error { return r.Keeper.Forget(ctx, string(c.ID)) },
+		func() error { return r.leaveCustody(ctx, c) },
 		func() error { r.dropProcess(c.ID); return nil },
 		func() error { return container.Layer{Dir: r.layerDir(c.ID)}.Remove() },
 	)

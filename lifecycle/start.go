@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"time"
 
@@ -77,7 +78,7 @@ func (r *Runtime) startContainer(ctx context.Context, pod spec.PodID, id spec.Co
 // startFailed records that the container never ran, and removes what the attempt made.
 func (r *Runtime) startFailed(ctx context.Context, p *store.Pod, id spec.ContainerID, cause error) error {
 	return r.undo(ctx, cause, func(ctx context.Context) error {
-		err := r.removeCgroup(ctx, p.Containers[id])
+		err := errors.Join(r.removeCgroup(ctx, p.Containers[id]), r.closeStdin(ctx, p.Containers[id]))
 		_, uerr := r.Store.Update(p.ID, changeContainer(id, func(c *store.Container) (err error) {
 			c.FinishedAt = time.Now()
 			c.ExitCode, c.Reason, c.Message = exitStartError, reasonStartError, cause.Error()
@@ -196,11 +197,19 @@ func (r *Runtime) filter(c *store.Container) (*seccomp.Filter, error) {
 // execute runs the program in the keeper's custody.
 func (r *Runtime) execute(ctx context.Context, c *store.Container, live *process, program *nsutil.Program, io *stdio) (started, error) {
 	io.run.Key, io.run.Program = string(c.ID), program
+	if io.stdin != nil { // in custody before anybody reads it: it cannot be lost
+		if err := r.keepStdin(ctx, live, io.takeStdin()); err != nil {
+			return started{}, err
+		}
+	}
 	ran, err := r.Keeper.Run(ctx, io.run)
 	if err != nil {
 		return started{}, explainExec(c.OCI.Process.Args[0], err)
 	}
 	live.output = io.keep(ran.Given)
+	if err := r.keepConsole(ctx, c, live); err != nil {
+		r.Log.Error("keep the console as stdin", slog.String("container", string(c.ID)), slog.Any("err", err))
+	}
 	return started{ran.Pid, ran.PidFD}, nil
 }
 

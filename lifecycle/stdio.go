@@ -17,6 +17,7 @@ import (
 // and ours, which the keeper gets duplicates of.
 type stdio struct {
 	child [3]*os.File // nil for a terminal
+	stdin *os.File    // our end of a pipe; nil: none, or a terminal
 	run   keeper.Run  // with our ends
 	owner owner
 	files []*os.File // all of them, to close
@@ -61,15 +62,31 @@ func openStdio(p *store.Pod, c *store.Container) (_ *stdio, err error) {
 		s.run.Console = true
 		return s, nil
 	}
-	if s.child[0], err = os.OpenFile(os.DevNull, os.O_RDONLY, 0); err != nil {
+	if err := s.openStdin(c.Spec.Stdin); err != nil {
 		return nil, err
 	}
-	s.files = append(s.files, s.child[0])
 	if s.run.Stdout, s.child[1], err = s.pipe(); err != nil {
 		return nil, err
 	}
 	s.run.Stderr, s.child[2], err = s.pipe()
 	return s, err
+}
+
+// openStdin makes a pipe where there is to be an input, which is /dev/null else.
+func (s *stdio) openStdin(wanted bool) (err error) {
+	if wanted {
+		s.child[0], s.stdin, err = s.pipe()
+		return err
+	}
+	s.child[0], err = os.OpenFile(os.DevNull, os.O_RDONLY, 0)
+	s.files = append(s.files, s.child[0])
+	return err
+}
+
+// takeStdin takes our end of stdin out of what Close closes.
+func (s *stdio) takeStdin() *os.File {
+	s.files = slices.DeleteFunc(s.files, func(f *os.File) bool { return f == s.stdin })
+	return s.stdin
 }
 
 // pipe makes a pipe whose write end blocks, as programs expect of their stdout; os.Pipe would

@@ -41,13 +41,28 @@ func (a *adapter) Exec(ctx context.Context, target string, cmd []string, in io.R
 	return err
 }
 
-// Attach joins a session to a container.
+// Attach joins a session to a container. It ends with the client's connection, even where nothing
+// is said.
 func (a *adapter) Attach(ctx context.Context, target string, in io.Reader, out, errOut io.WriteCloser, tty bool, resize <-chan remotecommand.TerminalSize) error {
+	gone := goneOf(ctx)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	go func() { // ends with the session
+		select {
+		case <-gone:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
 	id, s := parseTarget(target, spec.Streams{Stdin: in, Stdout: out, Stderr: errOut, TTY: tty, Resize: sizes(ctx, resize)})
 	return a.session("attach", slog.String("container", string(id)), func() error {
-		return a.runtime.Attach(ctx, id, s)
+		err := a.runtime.Attach(ctx, id, s)
+		select {
+		case <-gone: // whatever it is, nobody hears it
+			return nil
+		default:
+			return err
+		}
 	})
 }
 
@@ -92,7 +107,7 @@ func (a *adapter) session(op string, of slog.Attr, run func() error) error {
 	return err
 }
 
-// sizes translates. The goroutine ends with the session.
+// sizes translates. The goroutine ends with the session, or the sizes.
 func sizes(ctx context.Context, from <-chan remotecommand.TerminalSize) <-chan spec.TerminalSize {
 	if from == nil {
 		return nil

@@ -1,8 +1,10 @@
 package stream
 
 import (
+	"context"
 	"errors"
 	"net"
+	"os"
 	"sync"
 )
 
@@ -84,16 +86,38 @@ type conn struct {
 	net.Conn
 	from *listener
 	once sync.Once
-	gone chan struct{} // closed when it is
+	gone chan struct{} // closed when the peer has gone, or we have closed
+}
+
+// Read is net.Conn's. Who reads does not always tell others of the end.
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		c.once.Do(func() { close(c.gone) })
+	}
+	return n, err
 }
 
 // Close is net.Conn's.
 func (c *conn) Close() error {
-	c.once.Do(func() {
-		c.from.mu.Lock()
-		delete(c.from.conns, c.RemoteAddr().String())
-		c.from.mu.Unlock()
-		close(c.gone)
-	})
+	c.from.mu.Lock()
+	delete(c.from.conns, c.RemoteAddr().String())
+	c.from.mu.Unlock()
+	c.once.Do(func() { close(c.gone) })
 	return c.Conn.Close()
+}
+
+// goneKey is under which a request's context has the gone channel of its connection: the library
+// passes on nothing else that tells.
+type goneKey struct{}
+
+// withGone is http.Server.ConnContext.
+func withGone(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, goneKey{}, c.(*conn).gone)
+}
+
+// goneOf returns a channel that closes with the connection that a request came on.
+func goneOf(ctx context.Context) <-chan struct{} {
+	gone, _ := ctx.Value(goneKey{}).(chan struct{})
+	return gone
 }

@@ -63,6 +63,7 @@ func Listen(ctx context.Context, o Options, r Runtime, log *slog.Logger) (*Serve
 	s.http = &http.Server{
 		Handler: s.protocols, ReadHeaderTimeout: headerTimeout,
 		BaseContext: func(net.Listener) context.Context { return ctx },
+		ConnContext: withGone,
 		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	s.serving.Go(func() { // ends with Close

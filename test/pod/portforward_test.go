@@ -193,9 +193,7 @@ func TestPortForwardBreaks(t *testing.T) {
 			}
 			return nil
 		})
-		if again := connect(); again == nil {
-			t.Error("no other connection after a reset")
-		}
+		connect().Close() // others can be made
 	})
 }
 
