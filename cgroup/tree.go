@@ -166,19 +166,21 @@ func (t *Tree) Create(ctx context.Context, p Path, r *specs.LinuxResources) (*Gr
 	return g, nil
 }
 
-// Load returns the cgroup of a container made before this process started, or ErrNotFound.
+// Load returns the cgroup of a container made before this process started, or ErrNotFound. On v1 one
+// hierarchy that has it is enough: who made or removed it may have been killed halfway.
 func (t *Tree) Load(p Path) (*Group, error) {
 	dir, err := t.dir(p)
 	if err != nil {
 		return nil, err
 	}
-	h := t.killer()
-	var st unix.Stat_t
-	if err := unix.Fstatat(int(h.root.Fd()), dir, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		if errors.Is(err, unix.ENOENT) {
-			err = errdefs.ErrNotFound
+	for _, h := range t.hierarchies {
+		var st unix.Stat_t
+		switch err := unix.Fstatat(int(h.root.Fd()), dir, &st, unix.AT_SYMLINK_NOFOLLOW); {
+		case err == nil:
+			return &Group{tree: t, path: p, dir: dir}, nil
+		case !errors.Is(err, unix.ENOENT):
+			return nil, fmt.Errorf("load cgroup %s: %w", p, err)
 		}
-		return nil, fmt.Errorf("load cgroup %s: %w", p, err)
 	}
-	return &Group{tree: t, path: p, dir: dir}, nil
+	return nil, fmt.Errorf("load cgroup %s: %w", p, errdefs.ErrNotFound)
 }

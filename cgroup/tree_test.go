@@ -54,6 +54,32 @@ func TestLifecycle(t *testing.T) {
 	})
 }
 
+// TestLoadHalfMade: who made or removed a group may have been killed in between.
+func TestLoadHalfMade(t *testing.T) {
+	forEachKind(t, func(t *testing.T, tree *Tree) {
+		for _, h := range tree.hierarchies {
+			g := create(t, tree)
+			for _, other := range tree.hierarchies {
+				if other != h {
+					if err := other.rmdir(g.dir); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			half, err := tree.Load(g.Path())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(half.Kill(t.Context()), half.Remove(t.Context())); err != nil {
+				t.Error(err)
+			}
+			if _, err := tree.Load(g.Path()); !errdefs.IsNotFound(err) {
+				t.Errorf("Load after Remove: %v, want NotFound", err)
+			}
+		}
+	})
+}
+
 func TestCreateReplacesLeftover(t *testing.T) {
 	forEachKind(t, func(t *testing.T, tree *Tree) {
 		g := create(t, tree)
