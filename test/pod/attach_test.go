@@ -173,7 +173,8 @@ func TestAttachTerminal(t *testing.T) {
 func TestAttachSlowClient(t *testing.T) {
 	d := suite.shared
 	leavesNothing(t, d)
-	c := d.runPod(t).start(interactive(true), script("read go; head -c 60000000 /dev/zero | tr '\\0' x; echo; echo done >&2"))
+	c := d.runPod(t).start(interactive(true), script(
+		"read go; for i in $(seq 40); do head -c 1000000 /dev/zero | tr '\\0' x; sleep 0.02; done; echo; echo done >&2"))
 	resp, err := d.runtime.Attach(deadline(t), &runtime.AttachRequest{ContainerId: c.id, Stdout: true})
 	if err != nil {
 		t.Fatal(err)
@@ -199,10 +200,10 @@ func TestAttachSlowClient(t *testing.T) {
 	}
 	s := c.attach(asked{stdin: true})
 	s.types("go\n")
-	if s.finish() != 0 || len(s.stdout.String()) != 60000001 || s.stderr.String() != "done\n" {
+	if s.finish() != 0 || len(s.stdout.String()) != 40000001 || s.stderr.String() != "done\n" {
 		t.Errorf("the quick client has %d bytes, outcome %s", len(s.stdout.String()), s.outcome)
 	}
-	if got := len(c.logged("stdout")); got != 60000001 {
+	if got := len(c.logged("stdout")); got != 40000001 {
 		t.Errorf("the log has %d bytes", got)
 	}
 	await(t, "the slow session ends", func() error {
