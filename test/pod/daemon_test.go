@@ -186,10 +186,13 @@ func (d *daemon) keeperPID() int {
 // stopAll ends the daemon as people do, and checks that its process has ended.
 func (d *daemon) stopAll() error {
 	_, err := run(filepath.Join(suite.bin, "tare"), "stop", "--all", "--state", d.path("state"))
-	if err != nil {
+	select {
+	case <-d.done:
+	case <-time.After(patience):
 		_ = d.cmd.Process.Kill() // for the sake of the other tests
+		<-d.done
+		err = errors.Join(err, errors.New("the daemon does not end"))
 	}
-	<-d.done
 	if pid := d.keeperPID(); pid != 0 {
 		err = errors.Join(err, errors.New("the keeper is still there, pid "+strconv.Itoa(pid)))
 	}
