@@ -26,6 +26,9 @@ type household struct {
 	writer, exiter, hungry, sleeping *ctr
 	user                             *ctr // in a pod with a user namespace
 	exec                             chan error
+	// mayLose says that the writer's log may have a gap: what a killed keeper had read of a pipe
+	// and not yet written is in nobody's hands.
+	mayLose bool
 }
 
 func newHousehold(t *testing.T, d *daemon) *household {
@@ -62,9 +65,12 @@ func (h *household) executing(want bool) {
 // lines reads the writer's log and checks that no number is missing, doubled or out of order.
 func (h *household) lines(paths ...string) int {
 	h.t.Helper()
-	n := 0
+	n, lost := 0, false
 	for _, path := range paths {
 		for _, e := range readLog(h.t, path) {
+			if next, err := strconv.Atoi(e.content); h.mayLose && !lost && err == nil && next > n {
+				lost, n = true, next
+			}
 			if e.content != strconv.Itoa(n) || e.partial {
 				h.t.Fatalf("log %s has %q where %d should be", filepath.Base(path), e.content, n)
 			}
@@ -209,6 +215,7 @@ func TestKeeperKilled(t *testing.T) {
 	d := ownDaemon(t, options{})
 	d.pull(t, busybox)
 	h := newHousehold(t, d)
+	h.mayLose = true
 	before := d.inventory(t)
 	old := d.keeperPID()
 	sleeping := h.sleeping.pid()
