@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"tare/nsutil"
 )
 
 const (
@@ -33,6 +35,9 @@ var deadly = []os.Signal{
 func harden(log *slog.Logger) error {
 	debug.SetGCPercent(gcPercent)
 	runtime.GOMAXPROCS(min(runtime.NumCPU(), maxProcs))
+	if err := nsutil.HeedSignals(); err != nil {
+		return err
+	}
 	signal.Notify(make(chan os.Signal, 1), deadly...)
 	unix.Umask(0) // programs make files and nodes with exact modes
 	if err := os.Chdir("/"); err != nil {
