@@ -55,6 +55,13 @@ type cloneArgs struct {
 	setTid, setTidSize, cgroup                                           uint64
 }
 
+// birth is what clone3 reads and writes. The address of pidfd is taken at the call and no
+// earlier: on a goroutine's stack it may move until then.
+type birth struct {
+	args  cloneArgs
+	pidfd int32
+}
+
 // forkAndInterpret clones and runs the steps in the child; it returns in the parent only.
 //
 // In the child there is one thread, no scheduler, no garbage collector and no signal handler: the
@@ -67,7 +74,7 @@ type cloneArgs struct {
 //go:noinline
 //go:norace
 //go:nocheckptr
-func forkAndInterpret(steps []step, status uintptr, args *cloneArgs, msg *report) (uintptr, syscall.Errno) {
+func forkAndInterpret(steps []step, status uintptr, born *birth, msg *report) (uintptr, syscall.Errno) {
 	var (
 		i     int
 		j     int
@@ -75,8 +82,9 @@ func forkAndInterpret(steps []step, status uintptr, args *cloneArgs, msg *report
 		errno syscall.Errno
 		s     *step
 	)
+	born.args.pidfd = uint64(uintptr(unsafe.Pointer(&born.pidfd)))
 	beforeFork()
-	r, _, errno = syscall.RawSyscall6(unix.SYS_CLONE3, uintptr(unsafe.Pointer(args)), unsafe.Sizeof(*args), 0, 0, 0, 0)
+	r, _, errno = syscall.RawSyscall6(unix.SYS_CLONE3, uintptr(unsafe.Pointer(&born.args)), unsafe.Sizeof(born.args), 0, 0, 0, 0)
 	if r != 0 || errno != 0 {
 		afterFork()
 		return r, errno
@@ -166,6 +174,3 @@ func (p *Program) link(fds []int, status int) []step {
 
 // reportFrom reads a child's message.
 func reportFrom(buf []byte) report { return *(*report)(unsafe.Pointer(&buf[0])) }
-
-// pidfdSlot returns where clone3 stores the child's pidfd, as clone_args wants it.
-func pidfdSlot(fd *int32) uint64 { return uint64(uintptr(unsafe.Pointer(fd))) }

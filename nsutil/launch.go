@@ -77,29 +77,27 @@ func fork(p *Program, status *os.File) (Started, error) {
 	for i, f := range p.Files {
 		fds[i] = int(f.Fd())
 	}
-	pidfd := int32(-1)
-	args := &cloneArgs{
+	born := &birth{pidfd: -1, args: cloneArgs{
 		flags:      p.CloneFlags | unix.CLONE_PIDFD,
 		exitSignal: uint64(unix.SIGCHLD),
-		pidfd:      pidfdSlot(&pidfd),
-	}
+	}}
 	if p.IntoCgroup >= 0 {
-		args.flags |= unix.CLONE_INTO_CGROUP
-		args.cgroup = uint64(fds[p.IntoCgroup])
+		born.args.flags |= unix.CLONE_INTO_CGROUP
+		born.args.cgroup = uint64(fds[p.IntoCgroup])
 	}
 	steps := append(closeOthers(fds, int(status.Fd())), p.link(fds, int(status.Fd()))...)
 	msg := new(report)
 
 	syscall.ForkLock.Lock()
-	pid, errno := forkAndInterpret(steps, status.Fd(), args, msg)
+	pid, errno := forkAndInterpret(steps, status.Fd(), born, msg)
 	syscall.ForkLock.Unlock()
 
 	runtime.KeepAlive(p)
-	runtime.KeepAlive(args)
+	runtime.KeepAlive(born)
 	if errno != 0 {
 		return Started{}, os.NewSyscallError("clone3", errno)
 	}
-	return Started{Pid: int(pid), PidFD: os.NewFile(uintptr(pidfd), "pidfd")}, nil
+	return Started{Pid: int(pid), PidFD: os.NewFile(uintptr(born.pidfd), "pidfd")}, nil
 }
 
 // closeOthers are the child's first steps: it closes every descriptor that its program was not

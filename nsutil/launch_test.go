@@ -179,3 +179,37 @@ func BenchmarkLaunch(bm *testing.B) {
 		st.close()
 	}
 }
+
+// TestLaunchFromDeepStack launches on goroutines whose stacks have to grow on the way: what the
+// kernel writes must not be lost to a stack that has moved.
+func TestLaunchFromDeepStack(t *testing.T) {
+	for depth := range 40 {
+		done := make(chan bool)
+		go func() {
+			defer close(done)
+			launchBelow(t, depth)
+		}()
+		<-done
+	}
+}
+
+//go:noinline
+func launchBelow(t *testing.T, depth int) byte {
+	var frame [128]byte
+	if depth > 0 {
+		return launchBelow(t, depth-1) + frame[depth]
+	}
+	b := NewBuilder()
+	b.Exit()
+	st, err := Launch(b.Program(), Watch{Forked: func(int) {}})
+	if err != nil || st.PidFD == nil {
+		t.Errorf("launch: pidfd %v, %v", st.PidFD, err)
+		return 0
+	}
+	defer st.close()
+	if pid, err := PidfdPid(st.PidFD); err != nil || pid != st.Pid {
+		t.Errorf("the pidfd is of process %d (%v), want %d", pid, err, st.Pid)
+	}
+	syscall.Wait4(st.Pid, nil, 0, nil)
+	return frame[0]
+}
