@@ -22,6 +22,10 @@ type Log struct {
 	dropped   atomic.Uint64
 	reopening sync.Mutex // one Reopen at a time
 
+	// turn is held by the stream that looks at the clock and appends, so that no line is older than
+	// the one before it. Before mu.
+	turn sync.Mutex
+
 	mu      sync.Mutex    // guards what follows, and is held while the file is written or replaced
 	next    *os.File      // waiting to replace file at the end of a line
 	swapped chan struct{} // closed when next has replaced file

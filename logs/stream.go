@@ -158,6 +158,8 @@ func (s *Stream) write() {
 	}
 	buf := records.Get().(*[recordsSize]byte)
 	out, data := buf[:0], s.chunk[:s.n]
+	s.log.turn.Lock()
+	defer s.log.turn.Unlock()
 	was := s.fmt.open
 	s.fmt.begin(time.Now())
 	for {
@@ -202,6 +204,8 @@ func (s *Stream) emit(out []byte, was bool) bool {
 func (s *Stream) flush() {
 	s.untime()
 	if len(s.tail) > 0 {
+		s.log.turn.Lock()
+		defer s.log.turn.Unlock()
 		was := s.fmt.open
 		s.fmt.begin(time.Now())
 		s.emit(s.fmt.rest(nil, s.tail), was)
