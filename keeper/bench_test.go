@@ -72,12 +72,12 @@ func (n *node) memory(field string) float64 {
 func BenchmarkContainer(b *testing.B) {
 	n := newNode(b)
 	dir := b.TempDir()
-	n.logged("first", dir+"/log", "echo hello; sleep 1000")
+	n.logged("first", dir+"/log", "echo hello; exec sleep 1000")
 	before := n.memory("Pss:")
 	i := 0
 	for b.Loop() {
 		i++
-		n.logged(fmt.Sprint(i), dir+"/log", "echo hello; sleep 1000")
+		n.logged(fmt.Sprint(i), dir+"/log", "echo hello; exec sleep 1000")
 	}
 	b.ReportMetric((n.memory("Pss:")-before)/float64(i), "PSS-KiB/container")
 }

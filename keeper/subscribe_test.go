@@ -115,7 +115,7 @@ func TestSubscriberBehind(t *testing.T) {
 // TestUnsubscribe leaves nothing open in the keeper, though the process says nothing.
 func TestUnsubscribe(t *testing.T) {
 	n := newNode(t)
-	n.logged("a", filepath.Join(t.TempDir(), "log"), "sleep 1000")
+	n.logged("a", filepath.Join(t.TempDir(), "log"), "exec sleep 1000")
 	open := func() int {
 		fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", n.Pid()))
 		if err != nil {
