@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tare/nsutil"
 )
 
 const (
@@ -60,15 +62,7 @@ func NewStream(l *Log, file *os.File, name string, tty bool) (*Stream, error) {
 // whoever shares it sees the change, fcntl(2).
 func Pollable(file *os.File) (*os.File, error) {
 	defer file.Close()
-	fd, err := unix.FcntlInt(file.Fd(), unix.F_DUPFD_CLOEXEC, 3)
-	if err != nil {
-		return nil, os.NewSyscallError("fcntl F_DUPFD_CLOEXEC", err)
-	}
-	if err := unix.SetNonblock(fd, true); err != nil {
-		unix.Close(fd)
-		return nil, os.NewSyscallError("fcntl O_NONBLOCK", err)
-	}
-	return os.NewFile(uintptr(fd), file.Name()), nil
+	return nsutil.DuplicateNonblock(file)
 }
 
 // File is what the stream reads; it stays the stream's.

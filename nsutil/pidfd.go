@@ -56,15 +56,7 @@ func PidfdPid(pidfd *os.File) (int, error) {
 // PidfdWatch duplicates a pidfd for PidfdAwaitExit, so that waiting needs no thread. Non-blocking
 // mode, which comes with it, is shared with the original and matters to waitid(2) only.
 func PidfdWatch(pidfd *os.File) (*os.File, error) {
-	fd, err := unix.FcntlInt(pidfd.Fd(), unix.F_DUPFD_CLOEXEC, 3)
-	if err != nil {
-		return nil, os.NewSyscallError("fcntl F_DUPFD_CLOEXEC", err)
-	}
-	if err := unix.SetNonblock(fd, true); err != nil {
-		unix.Close(fd)
-		return nil, os.NewSyscallError("fcntl O_NONBLOCK", err)
-	}
-	return os.NewFile(uintptr(fd), "pidfd"), nil
+	return DuplicateNonblock(pidfd)
 }
 
 // pidfdReapBound is how long PidfdAwaitExit waits for a process's parent to reap it. Some inits of
