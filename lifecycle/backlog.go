@@ -20,6 +20,7 @@ type backlog struct {
 	mu    sync.Mutex
 	more  sync.Cond // data or end has changed
 	data  bytes.Buffer
+	going int // bytes on their way to the client
 	ended bool
 }
 
@@ -42,7 +43,7 @@ func (b *backlog) read(from *os.File) error {
 		n, err := from.Read(buf)
 		b.mu.Lock()
 		b.data.Write(buf[:n])
-		slow := b.data.Len() > maxBacklog
+		slow := b.data.Len()+b.going > maxBacklog
 		b.ended = b.ended || err != nil || slow
 		over := b.ended
 		b.mu.Unlock()
@@ -61,11 +62,13 @@ func (b *backlog) send(to io.Writer) error {
 	var taken bytes.Buffer
 	for {
 		b.mu.Lock()
+		b.going = 0
 		for b.data.Len() == 0 && !b.ended {
 			b.more.Wait()
 		}
 		ended := b.ended
 		taken, b.data = b.data, taken
+		b.going = taken.Len()
 		b.mu.Unlock()
 		if taken.Len() == 0 && ended {
 			return nil
