@@ -76,6 +76,10 @@ func TestAttachInput(t *testing.T) {
 	t.Run("two at once", func(t *testing.T) {
 		c := p.start(interactive(false), command("cat"))
 		a, b := c.attach(asked{stdin: true}), c.attach(asked{stdin: true, websocket: true})
+		for _, s := range []*session{a, b} { // who hears what it said is attached
+			s.types("here\n")
+			s.shows("here\n")
+		}
 		a.types("from a\n")
 		b.shows("from a\n")
 		b.types("from b\n")
