@@ -25,7 +25,8 @@ func terminal(c *runtime.ContainerConfig) { c.Tty = true }
 func TestAttachOutput(t *testing.T) {
 	d := suite.shared
 	leavesNothing(t, d)
-	c := d.runPod(t).start(interactive(true), script("echo early; read go; seq 100000; echo err >&2; exit 3"))
+	c := d.runPod(t).start(interactive(true), script(
+		"echo early; while read x; do [ $x = go ] && break; echo $x; done; seq 100000; echo err >&2; exit 3"))
 	c.says("early")
 	var clients []*session
 	for _, a := range []asked{{}, {websocket: true}, {noStderr: true}, {stdin: true}} {
@@ -35,12 +36,21 @@ func TestAttachOutput(t *testing.T) {
 	for i := range 100000 {
 		fmt.Fprintln(&want, i+1)
 	}
+	for _, s := range clients { // who hears this is attached
+		await(t, "a client is attached", func() error {
+			clients[3].types("here\n")
+			if !strings.Contains(s.stdout.String(), "here\n") {
+				return errors.New("it hears nothing")
+			}
+			return nil
+		})
+	}
 	clients[3].types("go\n")
 	for i, s := range clients {
 		if code := s.finish(); code != 0 {
 			t.Errorf("client %d: outcome %s", i, s.outcome)
 		}
-		if s.stdout.String() != want.String() {
+		if strings.ReplaceAll(s.stdout.String(), "here\n", "") != want.String() {
 			t.Errorf("client %d has %d of %d bytes", i, len(s.stdout.String()), want.Len())
 		}
 		if err := s.stderr.String(); err != map[bool]string{true: "err\n"}[i != 2] {
@@ -50,7 +60,7 @@ func TestAttachOutput(t *testing.T) {
 	if code := c.finish().ExitCode; code != 3 {
 		t.Errorf("exit code %d", code)
 	}
-	if log := c.logged("stdout"); log != "early\n"+want.String() {
+	if log := strings.ReplaceAll(c.logged("stdout"), "here\n", ""); log != "early\n"+want.String() {
 		t.Errorf("the log has %d bytes of %d", len(log), want.Len()+6)
 	}
 }
