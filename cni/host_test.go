@@ -199,6 +199,24 @@ func leavesNothing(t testing.TB) {
 	})
 }
 
+// setSysctl gives the host a value until the end of the test: what it starts with is the
+// machine's. Call it before leavesNothing.
+func setSysctl(t testing.TB, name, value string) {
+	t.Helper()
+	file := "/proc/sys/net/" + name
+	old, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := func(v []byte) {
+		if err := os.WriteFile(file, v, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set([]byte(value))
+	t.Cleanup(func() { set(old) })
+}
+
 // newNetNS makes a network namespace like the pods', bound below /run/netns.
 func newNetNS(t testing.TB, name string) string {
 	t.Helper()

@@ -295,12 +295,9 @@ func TestPodCIDR(t *testing.T) {
 }
 
 func TestTeardownRestoresTheHost(t *testing.T) {
+	setSysctl(t, "ipv4/ip_forward", "0")
+	setSysctl(t, "ipv6/conf/all/forwarding", "0")
 	leavesNothing(t)
-	for _, s := range [][2]string{{"ipv4/ip_forward", "0"}, {"ipv6/conf/all/forwarding", "0"}} {
-		if err := os.WriteFile("/proc/sys/net/"+s[0], []byte(s[1]), 0); err != nil {
-			t.Fatal(err)
-		}
-	}
 	before := readHost(t)
 	n := open(t, options(t))
 	p := newPod(t, "p")
@@ -316,9 +313,6 @@ func TestTeardownRestoresTheHost(t *testing.T) {
 	after := readHost(t)
 	if after.links != before.links || after.tables != before.tables || after.sysctls != before.sysctls {
 		t.Errorf("after teardown:\n%+v\nbefore:\n%+v", after, before)
-	}
-	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0); err != nil { // as leavesNothing saw it
-		t.Fatal(err)
 	}
 }
 

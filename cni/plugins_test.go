@@ -52,6 +52,7 @@ func TestReferencePlugins(t *testing.T) {
 			t.Skip("no reference plugins (Debian: containernetworking-plugins):", err)
 		}
 	}
+	setSysctl(t, "ipv4/ip_forward", "1") // as the bridge plugin leaves it, for good
 	leavesNothing(t)
 	t.Cleanup(func() { // what these plugins share between pods is never removed by them
 		exec.Command("ip", "link", "del", "tctref0").Run()
