@@ -7,7 +7,7 @@ export GOFLAGS := $(GOFLAGS) -buildvcs=$(shell git rev-parse HEAD >/dev/null 2>&
 
 LDFLAGS = -s -w
 
-.PHONY: help run build test bench lint clean install-packages
+.PHONY: help run build test test-critest bench lint clean install-packages
 
 help: ## list the commands
 	@echo "Tare, a Kubernetes CRI runtime. As root, on Linux 6.1 or newer:"
@@ -31,6 +31,9 @@ bin/crictl: test/cri/go.mod
 
 test: ## everything CI asks for: lint, unit, kernel and conformance tests
 	@hack/test.sh
+
+test-critest: install-packages build ## critest alone: specs in turn, four at a time, benchmarks; COUNT=10 for ten times
+	@$(GO) -C test/cri test -count=$(or $(COUNT),1) -timeout 0 -v .
 
 bench: install-packages build ## p50/p95 of pods and execs, memory, idle CPU, beside the targets
 	@exec bin/bench

@@ -37,6 +37,11 @@ func TestReadReport(t *testing.T) {
 	if err != nil || !specs[0].selected || specs[1].selected {
 		t.Errorf("with a focus, selected are those that ran: %+v, %v", specs, err)
 	}
+
+	specs, err = readReport(path, benchmarks)
+	if err != nil || len(specs) != 1 || specs[0].name != "[k8s.io] Pod benchmark x" {
+		t.Errorf("the benchmarks are %+v, %v", specs, err)
+	}
 }
 
 func TestReadReportFaults(t *testing.T) {

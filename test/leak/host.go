@@ -73,8 +73,9 @@ func family(f nftables.TableFamily) string {
 // cgroups lists the directories of every hierarchy, v1 and v2, but for those whose
 // processes are all someone else's: sessions and services come and go.
 func cgroups(s Snapshot) error {
+	only := os.Getenv("TARE_LEAK_CGROUPS")
 	return walk("/sys/fs/cgroup", func(path string, d fs.DirEntry) {
-		if d.IsDir() && !foreign(path) {
+		if d.IsDir() && strings.Contains(path+"/", only+"/") && !foreign(path) {
 			s.add("cgroup %s", path)
 		}
 	})

@@ -5,7 +5,8 @@
 // not share. Identity is by name, so a thing removed and made again is the same.
 // Things other programs make meanwhile are found as well: tests that use this
 // package want the host to themselves, or TARE_LEAK_IGNORE set to a regular
-// expression of what to overlook.
+// expression of what to overlook, and TARE_LEAK_CGROUPS to the one cgroup below which
+// to look.
 //
 // Not here: descriptors and threads of the test's own process, other than FDs.
 package leak

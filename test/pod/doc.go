@@ -1,7 +1,7 @@
 // Package pod tests the runtime end to end: everything goes through the CRI socket of a daemon
 // the suite starts itself, and what the runtime claims is checked against the kernel.
 //
-// The suite runs in PID, mount and network namespaces of its own (enclose_test.go), so that other
+// The suite runs in PID, mount and network namespaces of its own (test/enclose), so that other
 // programs on the machine do not disturb it, nothing of it survives it, and "no process but
 // these" can be asserted by reading /proc. For the runtime these namespaces are the host's.
 //

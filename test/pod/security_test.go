@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"tare/test/enclose"
 )
 
 // defaultCaps is what a container has unless it asks for something else: the fourteen of Docker,
@@ -88,7 +90,7 @@ func TestDescriptors(t *testing.T) {
 	if _, out := p.output(command("ls", "/proc/self/fd")); out != "0\n1\n2\n3\n" { // 3 is the directory
 		t.Errorf("the first process sees its descriptors as %q", out)
 	}
-	if _, out := p.output(script("env; cat /proc/*/environ")); strings.Contains(out, hostSecret) || strings.Contains(out, stageVar) {
+	if _, out := p.output(script("env; cat /proc/*/environ")); strings.Contains(out, hostSecret) || strings.Contains(out, enclose.StageVar) {
 		t.Errorf("the environment has variables of the host: %q", out)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"tare/test/enclose"
 	"tare/test/leak"
 	"tare/test/registry"
 )
@@ -86,7 +87,7 @@ func prepare() (err error) {
 	// Not in the package's own directory: socket paths end at 107 bytes, unix(7).
 	suite.dir, err = os.MkdirTemp("", "tare-pod-")
 	suite.certs = filepath.Join(suite.dir, "certs.d")
-	suite.cgroup = "/tare-e2e-" + os.Getenv(outerVar)
+	suite.cgroup = "/tare-e2e-" + os.Getenv(enclose.OuterVar)
 	return err
 }
 

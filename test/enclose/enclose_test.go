@@ -1,0 +1,32 @@
+package enclose
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"testing"
+)
+
+func TestMain(m *testing.M) {
+	code, err := Main(func() (int, error) { return m.Run(), nil })
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func TestInside(t *testing.T) {
+	if os.Getppid() != 1 || os.Getenv(OuterVar) == "" {
+		t.Errorf("parent %d, %s=%q", os.Getppid(), OuterVar, os.Getenv(OuterVar))
+	}
+	for _, dir := range emptied {
+		if list, err := os.ReadDir(dir); err != nil || len(list) > 0 {
+			t.Errorf("%s: %v, %v", dir, list, err)
+		}
+	}
+	links, err := net.Interfaces()
+	if err != nil || len(links) != 1 || links[0].Flags&net.FlagUp == 0 {
+		t.Errorf("links: %v, %v", links, err)
+	}
+}
