@@ -16,10 +16,16 @@ type visit func(parent int, name string) error
 // because a container that may make cgroups can nest them beyond PATH_MAX. What vanishes
 // meanwhile is passed over.
 func (h *hierarchy) walk(dir string, f visit) error {
-	return h.descend(int(h.root.Fd()), dir, f)
+	w := walker{h, f}
+	return w.descend(int(h.root.Fd()), dir)
 }
 
-func (h *hierarchy) descend(parent int, name string, f visit) error {
+type walker struct {
+	*hierarchy
+	visit visit
+}
+
+func (w *walker) descend(parent int, name string) error {
 	how := unix.OpenHow{
 		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_XDEV,
@@ -29,28 +35,28 @@ func (h *hierarchy) descend(parent int, name string, f visit) error {
 		return nil
 	}
 	if err != nil {
-		return &os.PathError{Op: "open", Path: h.abs(name), Err: err}
+		return &os.PathError{Op: "open", Path: w.abs(name), Err: err}
 	}
-	below, err := h.subdirectories(fd, name)
+	below, err := w.subdirectories(fd, name)
 	for _, sub := range below {
 		if err == nil {
-			err = h.descend(fd, sub, f)
+			err = w.descend(fd, sub)
 		}
 	}
 	unix.Close(fd)
 	if err != nil {
 		return err
 	}
-	return f(parent, name)
+	return w.visit(parent, name)
 }
 
 // subdirectories lists the directories in an open one.
-func (h *hierarchy) subdirectories(fd int, name string) ([]string, error) {
+func (w *walker) subdirectories(fd int, name string) ([]string, error) {
 	again, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
-		return nil, &os.PathError{Op: "dup", Path: h.abs(name), Err: err}
+		return nil, &os.PathError{Op: "dup", Path: w.abs(name), Err: err}
 	}
-	d := os.NewFile(uintptr(again), h.abs(name))
+	d := os.NewFile(uintptr(again), w.abs(name))
 	defer d.Close()
 	entries, err := d.ReadDir(-1)
 	if gone(err) {

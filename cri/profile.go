@@ -15,7 +15,7 @@ const localhostPrefix = "localhost/"
 
 // seccomp converts a seccomp profile, given by the field or by its deprecated predecessor.
 func seccomp(p *runtime.SecurityProfile, deprecated string, at field) (spec.Profile, error) {
-	profile, from, err := either(p, deprecated, at, "seccomp", "seccomp_profile_path")
+	profile, from, err := either(p, at.sub("seccomp"), deprecated, at.sub("seccomp_profile_path"))
 	if err != nil {
 		return profile, err
 	}
@@ -27,7 +27,7 @@ func seccomp(p *runtime.SecurityProfile, deprecated string, at field) (spec.Prof
 
 // apparmor converts an AppArmor profile likewise.
 func apparmor(p *runtime.SecurityProfile, deprecated string, at field) (spec.Profile, error) {
-	profile, from, err := either(p, deprecated, at, "apparmor", "apparmor_profile")
+	profile, from, err := either(p, at.sub("apparmor"), deprecated, at.sub("apparmor_profile"))
 	if err != nil {
 		return profile, err
 	}
@@ -39,15 +39,13 @@ func apparmor(p *runtime.SecurityProfile, deprecated string, at field) (spec.Pro
 }
 
 // either converts the field if it is there, else the deprecated one, and says which it was.
-func either(p *runtime.SecurityProfile, deprecated string, at field, newName, oldName string) (spec.Profile, field, error) {
+func either(p *runtime.SecurityProfile, at field, deprecated string, before field) (spec.Profile, field, error) {
 	if p != nil {
-		from := at.sub(newName)
-		profile, err := securityProfile(p, from)
-		return profile, from, err
+		profile, err := securityProfile(p, at)
+		return profile, at, err
 	}
-	from := at.sub(oldName)
-	profile, err := profileName(deprecated, from)
-	return profile, from, err
+	profile, err := profileName(deprecated, before)
+	return profile, before, err
 }
 
 func securityProfile(p *runtime.SecurityProfile, at field) (spec.Profile, error) {

@@ -12,7 +12,6 @@ import (
 
 	"tare/keeper"
 	"tare/spec"
-	"tare/store"
 )
 
 // closeTimeout is how long closing a stdin for good may take, which nobody waits for.
@@ -26,22 +25,22 @@ const leaveTimeout = time.Second
 // outputs the input. Of a terminal, the last size that a client sent counts. A stdin that is
 // for one session (stdin_once) is closed for good when the session's input ends, or the session does.
 func (r *Runtime) Attach(ctx context.Context, id spec.ContainerID, s spec.Streams) error {
-	_, c, live, err := r.running(id)
+	t, err := r.running(id)
 	if err != nil {
 		return err
 	}
-	if s.TTY != c.Spec.TTY {
-		return fmt.Errorf("tty: is %t, the container's is %t: %w", s.TTY, c.Spec.TTY, errdefs.ErrInvalidArgument)
+	if s.TTY != t.ctr.Spec.TTY {
+		return fmt.Errorf("tty: is %t, the container's is %t: %w", s.TTY, t.ctr.Spec.TTY, errdefs.ErrInvalidArgument)
 	}
 	sub, err := r.Keeper.Subscribe(ctx, string(id), s.Stdout != nil, s.Stderr != nil)
 	if err != nil {
 		return err
 	}
 	defer sub.Close()
-	if live.output.Console != nil && s.Resize != nil {
-		go resize(live.output.Console, s.Resize) // ends with the client's connection
+	if t.live.output.Console != nil && s.Resize != nil {
+		go resize(t.live.output.Console, s.Resize) // ends with the client's connection
 	}
-	input, stop, err := r.attachInput(ctx, c, live, s.Stdin)
+	input, stop, err := t.attachInput(ctx, s.Stdin)
 	if err != nil {
 		return err
 	}
@@ -49,9 +48,9 @@ func (r *Runtime) Attach(ctx context.Context, id spec.ContainerID, s spec.Stream
 	var output <-chan error
 	var over, exited <-chan struct{}
 	if s.Stdout != nil || s.Stderr != nil {
-		output = r.attachOutput(sub, s)
+		output = t.attachOutput(sub, s)
 	} else {
-		over, exited = input, live.exited
+		over, exited = input, t.live.exited
 	}
 	select {
 	case err := <-output:
@@ -70,22 +69,22 @@ func (r *Runtime) Attach(ctx context.Context, id spec.ContainerID, s spec.Stream
 }
 
 // attachInput passes a client's input on. The channel closes at its end; stop ends it.
-func (r *Runtime) attachInput(ctx context.Context, c *store.Container, live *process, from io.Reader) (<-chan struct{}, func(), error) {
+func (t *target) attachInput(ctx context.Context, from io.Reader) (<-chan struct{}, func(), error) {
 	ended := make(chan struct{})
-	if from == nil || live.stdin == nil {
+	if from == nil || t.live.stdin == nil {
 		close(ended)
 		return ended, func() {}, nil
 	}
-	file, err := live.stdin.take()
+	file, err := t.live.stdin.take()
 	if err != nil {
 		return nil, nil, err
 	}
 	stop := func() {
 		if file != nil {
-			live.stdin.release(file)
+			t.live.stdin.release(file)
 		}
-		if c.Spec.StdinOnce {
-			r.endStdin(ctx, c)
+		if t.ctr.Spec.StdinOnce {
+			t.endStdin(ctx)
 		}
 	}
 	go func() { // ends with the client's input, or its connection
@@ -101,16 +100,16 @@ func (r *Runtime) attachInput(ctx context.Context, c *store.Container, live *pro
 }
 
 // endStdin closes the stdin of a container after a session, whose own context may be over.
-func (r *Runtime) endStdin(ctx context.Context, c *store.Container) {
+func (t *target) endStdin(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
-	if err := r.closeStdin(ctx, c); err != nil {
-		r.Log.Error("close stdin", "container", string(c.ID), "err", err)
+	if err := t.live.closeStdin(ctx, t.Keeper, t.ctr); err != nil {
+		t.Log.Error("close stdin", "container", string(t.ctr.ID), "err", err)
 	}
 }
 
 // attachOutput passes the container's outputs on. The channel has how that ended.
-func (r *Runtime) attachOutput(sub *keeper.Subscription, s spec.Streams) <-chan error {
+func (t *target) attachOutput(sub *keeper.Subscription, s spec.Streams) <-chan error {
 	passing := 0
 	each := make(chan error, 2)
 	pass := func(to io.Writer, from *os.File) {
@@ -123,12 +122,12 @@ func (r *Runtime) attachOutput(sub *keeper.Subscription, s spec.Streams) <-chan 
 	pass(s.Stderr, sub.Stderr)
 	status, ended := make(chan error, 1), make(chan error, 1)
 	go func() { status <- sub.Err() }() // ends with the subscription
-	go func() { ended <- r.awaitOutput(passing, each, status) }()
+	go func() { ended <- t.awaitOutput(passing, each, status) }()
 	return ended
 }
 
 // awaitOutput waits for the end of all outputs and of the subscription, or for the first error.
-func (r *Runtime) awaitOutput(passing int, each, status <-chan error) error {
+func (t *target) awaitOutput(passing int, each, status <-chan error) error {
 	for passing > 0 || status != nil {
 		select {
 		case err := <-each:
@@ -144,7 +143,7 @@ func (r *Runtime) awaitOutput(passing int, each, status <-chan error) error {
 		}
 	}
 	select {
-	case <-r.Keeper.Lost():
+	case <-t.Keeper.Lost():
 		return errKeeperLost
 	default:
 		return nil

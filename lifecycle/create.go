@@ -25,16 +25,28 @@ func (r *Runtime) CreateContainer(ctx context.Context, pod spec.PodID, c *spec.C
 	key := fmt.Sprintf("%s/%s/%d", pod, c.Name, c.Attempt)
 	return r.ctrs.do(ctx, key, func(ctx context.Context) (spec.ContainerID, error) {
 		defer r.locks.lock(pod)()
-		return r.createContainer(ctx, pod, c)
+		d := draft{Runtime: r}
+		return d.create(ctx, pod, c)
 	})
 }
 
-func (r *Runtime) createContainer(ctx context.Context, pod spec.PodID, c *spec.Container) (spec.ContainerID, error) {
-	p, err := r.Store.Pod(pod)
+// draft is a container being made: the record to be, with the live side that holds its root until
+// the start.
+type draft struct {
+	*Runtime
+	pod  *store.Pod
+	sb   *sandbox.Sandbox
+	img  spec.Image
+	rec  *store.Container
+	live *process
+}
+
+func (d *draft) create(ctx context.Context, pod spec.PodID, c *spec.Container) (spec.ContainerID, error) {
+	p, err := d.Store.Pod(pod)
 	if err != nil {
 		return "", err
 	}
-	if _, made, err := r.Store.ContainerByKey(spec.ContainerKey{Pod: pod, Name: c.Name, Attempt: c.Attempt}); err == nil {
+	if _, made, err := d.Store.ContainerByKey(spec.ContainerKey{Pod: pod, Name: c.Name, Attempt: c.Attempt}); err == nil {
 		return made.ID, nil
 	}
 	if p.State != store.PodReady {
@@ -46,24 +58,23 @@ func (r *Runtime) createContainer(ctx context.Context, pod spec.PodID, c *spec.C
 	if err := errors.Join(checkSources(c), checkProfile(c)); err != nil {
 		return "", err
 	}
-	sb, err := r.sandboxOf(pod)
-	if err != nil {
+	d.pod = p
+	if d.sb, err = d.sandboxOf(pod); err != nil {
 		return "", err
 	}
-	rec, live, err := r.newContainer(ctx, p, c, sb)
-	if err != nil {
+	if err := d.make(ctx, c); err != nil {
 		return "", err
 	}
-	_, err = r.Store.Update(pod, func(p *store.Pod) error {
-		p.Containers[rec.ID] = rec
+	_, err = d.Store.Update(pod, func(p *store.Pod) error {
+		p.Containers[d.rec.ID] = d.rec
 		return nil
 	})
 	if err != nil {
-		live.close()
-		return "", r.undo(ctx, err, func(ctx context.Context) error { return r.removeContainer(ctx, rec) })
+		d.live.close()
+		return "", undo(ctx, err, func(ctx context.Context) error { return d.removeContainer(ctx, d.rec) })
 	}
-	r.keepProcess(live)
-	return rec.ID, nil
+	d.keepProcess(d.live)
+	return d.rec.ID, nil
 }
 
 // checkSources finds volumes whose host path is not there, before anything is made.
@@ -79,16 +90,6 @@ func checkSources(c *spec.Container) error {
 	return nil
 }
 
-// draft is a container being made: the record to be, with the live side that holds its root until
-// the start.
-type draft struct {
-	pod  *store.Pod
-	sb   *sandbox.Sandbox
-	img  spec.Image
-	rec  *store.Container
-	live *process
-}
-
 // checkProfile refuses an AppArmor profile by name, which is not applied yet: a container without the
 // confinement that was asked for must not run.
 func checkProfile(c *spec.Container) error {
@@ -98,29 +99,27 @@ func checkProfile(c *spec.Container) error {
 	return nil
 }
 
-// newContainer resolves the images and the user, assembles the root file system and the
-// specification, and returns what is to be stored and kept.
-func (r *Runtime) newContainer(ctx context.Context, p *store.Pod, c *spec.Container, sb *sandbox.Sandbox) (*store.Container, *process, error) {
-	d := draft{pod: p, sb: sb}
-	if err := r.newRecord(&d, c); err != nil {
-		return nil, nil, err
+// make resolves the images and the user, and assembles the root file system and the specification.
+func (d *draft) make(ctx context.Context, c *spec.Container) error {
+	if err := d.newRecord(c); err != nil {
+		return err
 	}
-	lowers, err := r.holdImages(ctx, d.rec)
+	lowers, err := holdImages(ctx, d.Images, d.rec)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	d.live = newProcess(d.rec.ID)
-	if err := r.assemble(&d, lowers); err != nil {
+	if err := d.assemble(lowers); err != nil {
 		d.live.close()
-		r.releaseImages(d.rec)
-		return nil, nil, r.undo(ctx, err, func(context.Context) error { return r.layer(p, d.rec.ID, sb).Remove() })
+		releaseImages(d.Images, d.rec)
+		return undo(ctx, err, func(context.Context) error { return d.layers.of(d.pod, d.rec.ID, d.sb).Remove() })
 	}
-	return d.rec, d.live, nil
+	return nil
 }
 
 // newRecord fills in what needs nothing made.
-func (r *Runtime) newRecord(d *draft, c *spec.Container) (err error) {
-	if d.img, err = r.Images.Get(c.Image); err != nil {
+func (d *draft) newRecord(c *spec.Container) (err error) {
+	if d.img, err = d.Images.Get(c.Image); err != nil {
 		return fmt.Errorf("image %q: %w", c.Image, err)
 	}
 	d.rec = &store.Container{
@@ -132,7 +131,7 @@ func (r *Runtime) newRecord(d *draft, c *spec.Container) (err error) {
 		if m.Image == "" {
 			continue
 		}
-		img, err := r.Images.Get(m.Image)
+		img, err := d.Images.Get(m.Image)
 		if err != nil {
 			return fmt.Errorf("%w: image %q: %w", spec.ErrImageVolumeMountFailed, m.Image, err)
 		}
@@ -141,14 +140,14 @@ func (r *Runtime) newRecord(d *draft, c *spec.Container) (err error) {
 	if d.pod.Spec.LogDirectory != "" && c.LogPath != "" {
 		d.rec.LogPath = filepath.Join(d.pod.Spec.LogDirectory, c.LogPath)
 	}
-	path, err := r.Cgroups.Path(d.pod.Spec.CgroupParent, d.rec.ID)
+	path, err := d.Cgroups.Path(d.pod.Spec.CgroupParent, d.rec.ID)
 	d.rec.CgroupPath = string(path)
 	return err
 }
 
 // assemble makes the root file system, and with what it holds the user and the specification.
-func (r *Runtime) assemble(d *draft, lowers []string) error {
-	layer := r.layer(d.pod, d.rec.ID, d.sb)
+func (d *draft) assemble(lowers []string) error {
+	layer := d.layers.of(d.pod, d.rec.ID, d.sb)
 	if err := layer.Make(); err != nil {
 		return err
 	}
@@ -163,20 +162,10 @@ func (r *Runtime) assemble(d *draft, lowers []string) error {
 	d.rec.User = store.User{UID: user.UID, GID: user.GID, Groups: user.Groups}
 	d.rec.OCI, err = container.Assemble(container.Request{
 		ID: d.rec.ID, Spec: &d.rec.Spec, Pod: &d.pod.Spec, PodDir: d.sb.Dir, Image: d.img.Config, User: user,
-		Volumes: d.rec.Volumes, CgroupPath: d.rec.CgroupPath, CgroupV2: r.Cgroups.Mode() == cgroup.Unified,
-		OpenFiles: r.openFiles,
+		Volumes: d.rec.Volumes, CgroupPath: d.rec.CgroupPath, CgroupV2: d.Cgroups.Mode() == cgroup.Unified,
+		OpenFiles: d.openFiles,
 	})
 	return err
-}
-
-func (r *Runtime) layerDir(id spec.ContainerID) string {
-	return filepath.Join(r.containers, string(id))
-}
-
-// layer is the writable layer of a container of the pod.
-func (r *Runtime) layer(p *store.Pod, id spec.ContainerID, sb *sandbox.Sandbox) container.Layer {
-	uid, gid := container.RootOwner(&p.Spec)
-	return container.Layer{Dir: r.layerDir(id), UserNS: sb.Namespaces[sandbox.User], UID: uid, GID: gid}
 }
 
 // imageName is what people call the image: what the user wrote, else a tag.

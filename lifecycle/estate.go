@@ -22,11 +22,11 @@ type Estate struct {
 }
 
 // Estate takes the handles away from a runtime that is closed. Inherit or Close the estate.
-func (r *Runtime) Estate() *Estate {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	e := &Estate{r.pod, r.init, r.live}
-	r.pod, r.init, r.live = nil, nil, nil
+func (t *tables) Estate() *Estate {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e := &Estate{t.pod, t.init, t.live}
+	t.pod, t.init, t.live = nil, nil, nil
 	return e
 }
 
@@ -61,11 +61,11 @@ func (r *Runtime) Inherit(ctx context.Context, e *Estate) {
 		}
 	}
 	for id, f := range e.inits {
-		errs = append(errs, r.adopt(ctx, sandbox.InitKey(id), keeper.Custody{PidFD: f}))
+		errs = append(errs, adopt(ctx, r.Keeper, sandbox.InitKey(id), keeper.Custody{PidFD: f}))
 	}
 	for id, p := range e.processes {
 		if _, c, err := r.Store.Container(id); err == nil && p.running() {
-			errs = append(errs, r.adoptContainer(ctx, c, p))
+			errs = append(errs, p.entrust(ctx, r.Keeper, c))
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -73,7 +73,8 @@ func (r *Runtime) Inherit(ctx context.Context, e *Estate) {
 	}
 }
 
-func (r *Runtime) adoptContainer(ctx context.Context, c *store.Container, p *process) error {
+// entrust gives another keeper what is held of a container that runs.
+func (p *process) entrust(ctx context.Context, k *keeper.Client, c *store.Container) error {
 	held := p.output
 	held.PidFD = p.pidfd
 	if c.LogPath != "" {
@@ -84,16 +85,16 @@ func (r *Runtime) adoptContainer(ctx context.Context, c *store.Container, p *pro
 		defer log.Close()
 		held.Log = log
 	}
-	if err := r.adopt(ctx, string(c.ID), held); err != nil {
+	if err := adopt(ctx, k, string(c.ID), held); err != nil {
 		return err
 	}
-	return p.entrustStdin(ctx, r.Keeper)
+	return p.entrustStdin(ctx, k)
 }
 
-func (r *Runtime) adopt(ctx context.Context, key string, held keeper.Custody) error {
+func adopt(ctx context.Context, k *keeper.Client, key string, held keeper.Custody) error {
 	pid, err := nsutil.PidfdPid(held.PidFD)
 	if err != nil {
 		return err
 	}
-	return r.Keeper.Adopt(ctx, key, pid, held)
+	return k.Adopt(ctx, key, pid, held)
 }

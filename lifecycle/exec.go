@@ -15,7 +15,6 @@ import (
 	"tare/keeper"
 	"tare/nsutil"
 	"tare/spec"
-	"tare/store"
 )
 
 const (
@@ -31,7 +30,7 @@ const (
 // timeout (0: none) is over, the command's process group is killed and ErrDeadlineExceeded
 // returned. A background child of the command that holds its output never holds up the call.
 func (r *Runtime) ExecSync(ctx context.Context, id spec.ContainerID, cmd []string, timeout time.Duration) (spec.ExecResult, error) {
-	pod, c, live, err := r.running(id)
+	t, err := r.running(id)
 	if err != nil {
 		return spec.ExecResult{}, err
 	}
@@ -40,14 +39,14 @@ func (r *Runtime) ExecSync(ctx context.Context, id spec.ContainerID, cmd []strin
 		ctx, cancel = context.WithTimeoutCause(ctx, timeout, errExecTimeout(timeout))
 		defer cancel()
 	}
-	return r.execSync(ctx, pod, c, live, cmd)
+	return t.execSync(ctx, cmd)
 }
 
 func errExecTimeout(d time.Duration) error {
 	return fmt.Errorf("command did not end within %s and was killed: %w", d, context.DeadlineExceeded)
 }
 
-func (r *Runtime) execSync(ctx context.Context, pod *store.Pod, c *store.Container, live *process, cmd []string) (spec.ExecResult, error) {
+func (t *target) execSync(ctx context.Context, cmd []string) (spec.ExecResult, error) {
 	var out, errOut capture
 	defer out.close()
 	defer errOut.close()
@@ -56,10 +55,10 @@ func (r *Runtime) execSync(ctx context.Context, pod *store.Pod, c *store.Contain
 		return spec.ExecResult{}, err
 	}
 	defer stdin.Close()
-	if err := errors.Join(out.open(hostUser(pod, c)), errOut.open(hostUser(pod, c))); err != nil {
+	if err := errors.Join(out.open(hostUser(t.pod, t.ctr)), errOut.open(hostUser(t.pod, t.ctr))); err != nil {
 		return spec.ExecResult{}, err
 	}
-	ran, err := r.enter(ctx, pod, c, live, cmd, [3]*os.File{stdin, out.write, errOut.write})
+	ran, err := t.enter(ctx, cmd, [3]*os.File{stdin, out.write, errOut.write})
 	out.started()
 	errOut.started()
 	if err != nil {
@@ -76,29 +75,29 @@ func (r *Runtime) execSync(ctx context.Context, pod *store.Pod, c *store.Contain
 }
 
 // enter launches a command in the container.
-func (r *Runtime) enter(ctx context.Context, pod *store.Pod, c *store.Container, live *process, cmd []string, stdio [3]*os.File) (keeper.Ran, error) {
-	sb, err := r.sandboxOf(pod.ID)
+func (t *target) enter(ctx context.Context, cmd []string, stdio [3]*os.File) (keeper.Ran, error) {
+	sb, err := t.sandboxOf(t.pod.ID)
 	if err != nil {
 		return keeper.Ran{}, err
 	}
-	join, err := joinCgroup(live.group)
+	join, err := joinCgroup(t.live.group)
 	if err != nil {
 		return keeper.Ran{}, err
 	}
 	defer join.Close()
-	filter, err := r.filter(c)
+	filter, err := t.filter(t.ctr)
 	if err != nil {
 		return keeper.Ran{}, err
 	}
 	program, err := container.Enter(container.Entry{
-		OCI: c.OCI, Sandbox: sb, PidFD: live.pidfd, Cgroup: join.Cgroup, Args: cmd, Stdio: stdio,
-		Seccomp: filter, OOMScoreFloor: r.oomFloor,
+		OCI: t.ctr.OCI, Sandbox: sb, PidFD: t.live.pidfd, Cgroup: join.Cgroup, Args: cmd, Stdio: stdio,
+		Seccomp: filter, OOMScoreFloor: t.oomFloor,
 	})
 	if err != nil {
 		return keeper.Ran{}, err
 	}
-	key := fmt.Sprintf("exec/%s/%d", c.ID, r.execs.Add(1))
-	ran, err := r.Keeper.Run(ctx, keeper.Run{Key: key, Program: program, Tether: true})
+	key := fmt.Sprintf("exec/%s/%d", t.ctr.ID, t.execs.Add(1))
+	ran, err := t.Keeper.Run(ctx, keeper.Run{Key: key, Program: program, Tether: true})
 	if err != nil {
 		return keeper.Ran{}, explainExec(cmd[0], err)
 	}

@@ -38,31 +38,39 @@ func (r *Runtime) Exited(e keeper.Exit) {
 		}
 		<-live.started
 		live.once.Do(func() {
-			if err := r.recordExit(context.Background(), live, e); err != nil {
+			if err := (&ending{r, live, e}).record(context.Background()); err != nil {
 				r.Log.Error("record exit", slog.String("container", e.Key), slog.Any("err", err))
 			}
 		})
 	}()
 }
 
-// recordExit writes the exit into the record and ends what the container may have left running;
+// ending is the end of a container's first process.
+type ending struct {
+	*Runtime
+	live *process
+	exit keeper.Exit
+}
+
+// record writes the exit into the record and ends what the container may have left running;
 // who waits for the exit finds the cgroup gone.
-func (r *Runtime) recordExit(ctx context.Context, live *process, e keeper.Exit) error {
+func (e *ending) record(ctx context.Context) error {
+	live := e.live
 	defer close(live.exited)
-	pod, c, err := r.Store.Container(live.id)
+	pod, c, err := e.Store.Container(live.id)
 	if err != nil {
 		return err
 	}
 	oom, err := oomKilled(live)
 	if err != nil {
-		r.Log.Warn("read oom events", slog.String("container", string(live.id)), slog.Any("err", err))
+		e.Log.Warn("read oom events", slog.String("container", string(live.id)), slog.Any("err", err))
 	}
-	_, err = r.Store.Update(pod.ID, changeContainer(live.id, func(c *store.Container) (err error) {
-		c.Pid, c.FinishedAt = 0, e.Time
+	_, err = e.Store.Update(pod.ID, changeContainer(live.id, func(c *store.Container) (err error) {
+		c.Pid, c.FinishedAt = 0, e.exit.Time
 		if c.FinishedAt.Before(c.StartedAt) { // it ended before its start was on record
 			c.FinishedAt = c.StartedAt
 		}
-		c.ExitCode, c.Reason = verdict(e, oom)
+		c.ExitCode, c.Reason = verdict(e.exit, oom)
 		c.State, err = c.State.Next(store.ContainerExit)
 		return err
 	}))
@@ -70,8 +78,8 @@ func (r *Runtime) recordExit(ctx context.Context, live *process, e keeper.Exit) 
 		return err
 	}
 	return all(
-		func() error { return r.removeCgroup(ctx, c) },
-		func() error { return r.leaveCustody(ctx, c) },
+		func() error { return removeCgroup(ctx, e.Cgroups, c) },
+		func() error { return live.leaveCustody(ctx, e.Keeper, c) },
 	)
 }
 

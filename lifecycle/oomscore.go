@@ -14,12 +14,12 @@ import (
 	"tare/spec"
 )
 
-// oomScore is the oom_score_adj that a container with these limits has.
-func (r *Runtime) oomScore(res *spec.Resources) int {
+// oomScore is the oom_score_adj that a container with these limits has; floor is the lowest this process may give.
+func oomScore(res *spec.Resources, floor int) int {
 	if res == nil {
-		return max(0, r.oomFloor)
+		return max(0, floor)
 	}
-	return max(int(res.OOMScoreAdj), r.oomFloor)
+	return max(int(res.OOMScoreAdj), floor)
 }
 
 // changeOOMScore gives the processes of a container that have its oom_score_adj another one; what a process

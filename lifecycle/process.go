@@ -99,26 +99,3 @@ func (p *process) close() {
 		p.stdin.close()
 	}
 }
-
-// processOf returns the live side of a container, or nil.
-func (r *Runtime) processOf(id spec.ContainerID) *process {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.live[id]
-}
-
-func (r *Runtime) keepProcess(p *process) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.live[p.id] = p
-}
-
-func (r *Runtime) dropProcess(id spec.ContainerID) {
-	r.mu.Lock()
-	p := r.live[id]
-	delete(r.live, id)
-	r.mu.Unlock()
-	if p != nil {
-		p.close()
-	}
-}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -26,11 +25,22 @@ func (r *Runtime) Recover(ctx context.Context, broken []store.Broken) error {
 	if err != nil {
 		return fmt.Errorf("recover: %w", err)
 	}
-	processes := map[spec.ContainerID]keeper.Process{}
+	rec := recovery{r, listing, map[spec.ContainerID]keeper.Process{}}
 	for _, p := range listing.Processes {
-		processes[spec.ContainerID(p.Key)] = p
+		rec.processes[spec.ContainerID(p.Key)] = p
 	}
-	if err := r.recoverInits(ctx, listing); err != nil {
+	return rec.run(ctx, broken)
+}
+
+// recovery is a runtime that has just started, with what its keeper held then.
+type recovery struct {
+	*Runtime
+	held      keeper.Listing
+	processes map[spec.ContainerID]keeper.Process
+}
+
+func (r *recovery) run(ctx context.Context, broken []store.Broken) error {
+	if err := r.recoverInits(ctx); err != nil {
 		return fmt.Errorf("recover: %w", err)
 	}
 	for _, b := range broken {
@@ -38,24 +48,24 @@ func (r *Runtime) Recover(ctx context.Context, broken []store.Broken) error {
 		r.report(b.ID, r.dismantle(ctx, b.ID))
 	}
 	for _, p := range r.Store.Pods() {
-		r.report(p.ID, r.recoverPod(ctx, p, processes))
+		r.report(p.ID, r.recoverPod(ctx, p))
 	}
-	r.report("", r.sweep(ctx, listing))
+	r.report("", r.sweep(ctx))
 	return nil
 }
 
-func (r *Runtime) report(id spec.PodID, err error) {
+func (r *recovery) report(id spec.PodID, err error) {
 	if err != nil {
 		r.Log.Error("recover", slog.String("pod", string(id)), slog.Any("err", err))
 	}
 }
 
 // recoverPod does with each state what its comment in package store says.
-func (r *Runtime) recoverPod(ctx context.Context, p *store.Pod, held map[spec.ContainerID]keeper.Process) error {
+func (r *recovery) recoverPod(ctx context.Context, p *store.Pod) error {
 	defer r.locks.lock(p.ID)()
 	var errs []error
 	for _, c := range p.Containers {
-		errs = append(errs, r.recoverContainer(ctx, c, held[c.ID]))
+		errs = append(errs, r.recoverContainer(ctx, c))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err
@@ -76,8 +86,8 @@ func (r *Runtime) recoverPod(ctx context.Context, p *store.Pod, held map[spec.Co
 	return nil
 }
 
-func (r *Runtime) recoverContainer(ctx context.Context, c *store.Container, held keeper.Process) error {
-	if _, err := r.holdImages(ctx, c); err != nil {
+func (r *recovery) recoverContainer(ctx context.Context, c *store.Container) error {
+	if _, err := holdImages(ctx, r.Images, c); err != nil {
 		r.Log.Warn("layers of a container's image are lost", slog.String("container", string(c.ID)), slog.Any("err", err))
 	}
 	live := newProcess(c.ID)
@@ -87,12 +97,12 @@ func (r *Runtime) recoverContainer(ctx context.Context, c *store.Container, held
 		close(live.started)
 		close(live.exited)
 		return all(
-			func() error { return r.removeCgroup(ctx, c) },
-			func() error { return r.leaveCustody(ctx, c) },
+			func() error { return removeCgroup(ctx, r.Cgroups, c) },
+			func() error { return live.leaveCustody(ctx, r.Keeper, c) },
 		)
 	case store.ContainerStarting, store.ContainerRunning:
 		defer close(live.started)
-		return r.recoverProcess(ctx, c, live, held)
+		return r.recoverProcess(ctx, c, live)
 	case store.ContainerRemoving:
 		return r.finishRemoval(ctx, c)
 	}
@@ -101,9 +111,10 @@ func (r *Runtime) recoverContainer(ctx context.Context, c *store.Container, held
 
 // recoverProcess finds a started container's process with the keeper, or its exit there, or
 // records that both are lost.
-func (r *Runtime) recoverProcess(ctx context.Context, c *store.Container, live *process, held keeper.Process) error {
+func (r *recovery) recoverProcess(ctx context.Context, c *store.Container, live *process) error {
+	held := r.processes[c.ID]
 	var err error
-	if live.group, err = r.loadCgroup(c); err != nil {
+	if live.group, err = loadCgroup(r.Cgroups, c); err != nil {
 		return err
 	}
 	if held.State != keeper.Running {
@@ -111,14 +122,14 @@ func (r *Runtime) recoverProcess(ctx context.Context, c *store.Container, live *
 		if held.State == keeper.Exited {
 			end = held.Exit
 		}
-		live.once.Do(func() { err = r.recordExit(ctx, live, end) })
+		live.once.Do(func() { err = (&ending{r.Runtime, live, end}).record(ctx) })
 		return err
 	}
 	if live.output, err = r.Keeper.Fetch(ctx, string(c.ID)); err != nil {
 		return err
 	}
 	live.pidfd, live.output.PidFD = live.output.PidFD, nil
-	if err := r.recoverStdin(ctx, c, live); err != nil {
+	if err := live.recoverStdin(ctx, r.Keeper, c); err != nil {
 		return err
 	}
 	if c.State == store.ContainerRunning {
@@ -132,7 +143,7 @@ func (r *Runtime) recoverProcess(ctx context.Context, c *store.Container, live *
 	return err
 }
 
-func (r *Runtime) fetchPidFD(ctx context.Context, key string) (*os.File, error) {
+func (r *recovery) fetchPidFD(ctx context.Context, key string) (*os.File, error) {
 	held, err := r.Keeper.Fetch(ctx, key)
 	if err != nil {
 		return nil, err
@@ -144,7 +155,7 @@ func (r *Runtime) fetchPidFD(ctx context.Context, key string) (*os.File, error) 
 }
 
 // endStray kills a process that no record names; Exited forgets it.
-func (r *Runtime) endStray(ctx context.Context, p keeper.Process) error {
+func (r *recovery) endStray(ctx context.Context, p keeper.Process) error {
 	if p.State != keeper.Running {
 		return r.Keeper.Forget(ctx, p.Key)
 	}
@@ -156,7 +167,7 @@ func (r *Runtime) endStray(ctx context.Context, p keeper.Process) error {
 	return nsutil.PidfdSignal(pidfd, unix.SIGKILL)
 }
 
-func (r *Runtime) finishRemoval(ctx context.Context, c *store.Container) error {
+func (r *recovery) finishRemoval(ctx context.Context, c *store.Container) error {
 	if err := r.removeContainer(ctx, c); err != nil {
 		return err
 	}
@@ -169,7 +180,7 @@ func (r *Runtime) finishRemoval(ctx context.Context, c *store.Container) error {
 
 // sweep removes what no record names: processes and descriptors in custody, directories,
 // attachments to the network.
-func (r *Runtime) sweep(ctx context.Context, held keeper.Listing) error {
+func (r *recovery) sweep(ctx context.Context) error {
 	pods, containers := map[string]bool{}, map[string]bool{}
 	var live []spec.PodID
 	for _, p := range r.Store.Pods() {
@@ -180,27 +191,27 @@ func (r *Runtime) sweep(ctx context.Context, held keeper.Listing) error {
 		}
 	}
 	return errors.Join(
-		r.sweepCustody(ctx, held, pods, containers),
+		r.sweepCustody(ctx, pods, containers),
 		sweepDir(r.layout.Dir, pods, func(name string) error {
 			id := spec.PodID(name)
 			return errors.Join(sandbox.Release(ctx, id, r.layout, r.Keeper), sandbox.Remove(id, r.layout))
 		}),
-		sweepDir(r.containers, containers, func(name string) error {
-			return os.RemoveAll(filepath.Join(r.containers, name))
+		sweepDir(string(r.layers), containers, func(name string) error {
+			return os.RemoveAll(r.layers.dir(spec.ContainerID(name)))
 		}),
 		r.Network.GC(ctx, live),
 	)
 }
 
-func (r *Runtime) sweepCustody(ctx context.Context, held keeper.Listing, pods, containers map[string]bool) error {
+func (r *recovery) sweepCustody(ctx context.Context, pods, containers map[string]bool) error {
 	var errs []error
-	for _, p := range held.Processes {
+	for _, p := range r.held.Processes {
 		init, isInit := sandbox.InitOf(p.Key)
 		if known := containers[p.Key] || isInit && pods[string(init)]; !known {
 			errs = append(errs, r.endStray(ctx, p))
 		}
 	}
-	for _, key := range held.Stored {
+	for _, key := range r.held.Stored {
 		if id, ok := sandbox.CustodyOf(key); ok && !pods[string(id)] {
 			errs = append(errs, r.Keeper.Drop(ctx, key))
 		}

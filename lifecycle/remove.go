@@ -5,6 +5,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"tare/cgroup"
 	"tare/container"
 	"tare/spec"
 	"tare/store"
@@ -46,7 +47,8 @@ func (r *Runtime) RemoveContainer(ctx context.Context, id spec.ContainerID) erro
 // removeContainer removes everything a container may have but its record. All steps are
 // idempotent.
 func (r *Runtime) removeContainer(ctx context.Context, c *store.Container) error {
-	if live := r.processOf(c.ID); live != nil {
+	live := r.processOf(c.ID)
+	if live != nil {
 		if err := live.kill(ctx); err != nil {
 			return err
 		}
@@ -55,23 +57,23 @@ func (r *Runtime) removeContainer(ctx context.Context, c *store.Container) error
 		}
 	}
 	err := all(
-		func() error { return r.removeCgroup(ctx, c) },
-		func() error { return r.leaveCustody(ctx, c) },
+		func() error { return removeCgroup(ctx, r.Cgroups, c) },
+		func() error { return live.leaveCustody(ctx, r.Keeper, c) },
 		func() error { r.dropProcess(c.ID); return nil },
-		func() error { return container.Layer{Dir: r.layerDir(c.ID)}.Remove() },
+		func() error { return container.Layer{Dir: r.layers.dir(c.ID)}.Remove() },
 	)
 	if err == nil {
-		r.releaseImages(c)
+		releaseImages(r.Images, c)
 	}
 	return err
 }
 
 // removeCgroup removes the container's cgroup with what may still be in it.
-func (r *Runtime) removeCgroup(ctx context.Context, c *store.Container) error {
+func removeCgroup(ctx context.Context, tree *cgroup.Tree, c *store.Container) error {
 	if c.CgroupPath == "" {
 		return nil
 	}
-	group, err := r.loadCgroup(c)
+	group, err := loadCgroup(tree, c)
 	if err != nil || group == nil {
 		return err
 	}

@@ -46,8 +46,8 @@ func (r *Runtime) runPod(ctx context.Context, pod *spec.Pod) (spec.PodID, error)
 	if err := r.Store.Create(intent); err != nil {
 		return "", err
 	}
-	if err := r.bringUp(ctx, intent, plan); err != nil {
-		return "", r.undo(ctx, err, func(ctx context.Context) error { return r.dismantle(ctx, id) })
+	if err := (&arrival{r, intent, plan}).bringUp(ctx); err != nil {
+		return "", undo(ctx, err, func(ctx context.Context) error { return r.dismantle(ctx, id) })
 	}
 	return id, nil
 }
@@ -66,14 +66,21 @@ func (r *Runtime) reuse(ctx context.Context, made *store.Pod) (bool, error) {
 		made.ID.Short(), made.Spec.UID, made.Spec.Attempt, made.State, errdefs.ErrAlreadyExists)
 }
 
+// arrival is a pod being made whose intent is on record.
+type arrival struct {
+	*Runtime
+	pod  *store.Pod
+	plan sandbox.Plan
+}
+
 // bringUp executes the plan and records the outcome.
-func (r *Runtime) bringUp(ctx context.Context, intent *store.Pod, plan sandbox.Plan) error {
-	sb, err := plan.Up(ctx, r.Keeper)
+func (a *arrival) bringUp(ctx context.Context) error {
+	sb, err := a.plan.Up(ctx, a.Keeper)
 	if err != nil {
 		return err
 	}
-	r.keepSandbox(sb)
-	ips, err := r.connect(ctx, intent)
+	a.keepSandbox(sb)
+	ips, err := a.connect(ctx)
 	if err != nil {
 		return err
 	}
@@ -81,7 +88,7 @@ func (r *Runtime) bringUp(ctx context.Context, intent *store.Pod, plan sandbox.P
 	if err != nil {
 		return err
 	}
-	_, err = r.Store.Update(intent.ID, func(p *store.Pod) error {
+	_, err = a.Store.Update(a.pod.ID, func(p *store.Pod) error {
 		p.IPs, p.Namespaces = ips, inodes
 		p.State, err = p.State.Next(store.PodStarted)
 		return err
@@ -90,24 +97,19 @@ func (r *Runtime) bringUp(ctx context.Context, intent *store.Pod, plan sandbox.P
 }
 
 // connect puts the pod on the network and tells its containers their addresses.
-func (r *Runtime) connect(ctx context.Context, p *store.Pod) ([]netip.Addr, error) {
+func (a *arrival) connect(ctx context.Context) ([]netip.Addr, error) {
+	p := a.pod
 	if p.NetNS == "" {
 		return nil, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, networkAddTimeout)
 	defer cancel()
-	res, err := r.Network.Add(ctx, cni.Pod{
+	res, err := a.Network.Add(ctx, cni.Pod{
 		ID: p.ID, Name: p.Spec.Name, UID: p.Spec.UID, Namespace: p.Spec.Namespace, NetNS: p.NetNS,
 		PortMappings: p.Spec.PortMappings, CgroupPath: p.CgroupPath, Annotations: p.Spec.Annotations,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("set up network of pod: %w", err)
 	}
-	return res.IPs, sandbox.WriteHosts(r.layout.PodDir(p.ID), &p.Spec, res.IPs)
-}
-
-func (r *Runtime) keepSandbox(sb *sandbox.Sandbox) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.pod[sb.ID] = sb
+	return res.IPs, sandbox.WriteHosts(a.layout.PodDir(p.ID), &p.Spec, res.IPs)
 }

@@ -2,9 +2,7 @@ package lifecycle
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -12,6 +10,7 @@ import (
 
 	"tare/cgroup"
 	"tare/cni"
+	"tare/container"
 	"tare/keeper"
 	"tare/sandbox"
 	"tare/security/seccomp"
@@ -61,11 +60,11 @@ type Deps struct {
 // Runtime runs pods and containers. Make it with New; Recover comes before the first operation.
 type Runtime struct {
 	Deps
-	layout     sandbox.Layout
-	containers string // directory of the writable layers
-	attach     string // empty directory, where programs attach a root on the way
-	oomFloor   int    // the lowest oom_score_adj this process may give
-	openFiles  uint64 // the highest RLIMIT_NOFILE it may give
+	layout    sandbox.Layout
+	layers    layers
+	attach    string // empty directory, where programs attach a root on the way
+	oomFloor  int    // the lowest oom_score_adj this process may give
+	openFiles uint64 // the highest RLIMIT_NOFILE it may give
 
 	filters seccomp.Cache
 	locks   locks
@@ -73,14 +72,22 @@ type Runtime struct {
 	ctrs    flights[spec.ContainerID]
 	orders  flights[struct{}] // start, stop, remove
 
-	mu   sync.Mutex // guards the tables of live things
-	pod  map[spec.PodID]*sandbox.Sandbox
-	live map[spec.ContainerID]*process
-	init map[spec.PodID]*os.File // pidfds of the pods' inits, where there are any
-	wg   sync.WaitGroup          // exits being recorded
+	tables
+	wg sync.WaitGroup // exits being recorded
 
 	execs atomic.Uint64 // numbers them
 }
+
+// layers is the directory of the writable layers.
+type layers string
+
+// of is the writable layer of a container of the pod.
+func (l layers) of(p *store.Pod, id spec.ContainerID, sb *sandbox.Sandbox) container.Layer {
+	uid, gid := container.RootOwner(&p.Spec)
+	return container.Layer{Dir: l.dir(id), UserNS: sb.Namespaces[sandbox.User], UID: uid, GID: gid}
+}
+
+func (l layers) dir(id spec.ContainerID) string { return filepath.Join(string(l), string(id)) }
 
 // LayersDir is the directory of the writable layers below a runtime's root: one directory each, named by
 // the container's id.
@@ -89,15 +96,13 @@ func LayersDir(root string) string { return filepath.Join(root, "containers") }
 // New makes a runtime; it does nothing yet.
 func New(o Options, d Deps) (*Runtime, error) {
 	r := &Runtime{
-		Deps:       d,
-		layout:     sandbox.Layout{Dir: filepath.Join(o.State, "sandboxes"), NetNS: o.NetNS},
-		containers: LayersDir(o.Root),
-		attach:     filepath.Join(o.State, "rootfs"),
-		pod:        map[spec.PodID]*sandbox.Sandbox{},
-		live:       map[spec.ContainerID]*process{},
-		init:       map[spec.PodID]*os.File{},
+		Deps:   d,
+		layout: sandbox.Layout{Dir: filepath.Join(o.State, "sandboxes"), NetNS: o.NetNS},
+		layers: layers(LayersDir(o.Root)),
+		attach: filepath.Join(o.State, "rootfs"),
+		tables: newTables(),
 	}
-	for _, dir := range []string{r.layout.Dir, r.containers, r.attach} {
+	for _, dir := range []string{r.layout.Dir, string(r.layers), r.attach} {
 		if err := makePrivate(dir); err != nil {
 			return nil, err
 		}
@@ -112,16 +117,6 @@ func New(o Options, d Deps) (*Runtime, error) {
 
 // Close waits until the exits that were reported are recorded. Containers run on.
 func (r *Runtime) Close() { r.wg.Wait() }
-
-// sandboxOf returns the live sandbox of a pod.
-func (r *Runtime) sandboxOf(id spec.PodID) (*sandbox.Sandbox, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if sb := r.pod[id]; sb != nil {
-		return sb, nil
-	}
-	return nil, fmt.Errorf("pod %s has no namespaces: %w", id.Short(), errNotReady)
-}
 
 // order runs one of the operations without a result, joined by repeated calls.
 func (r *Runtime) order(ctx context.Context, key string, f func(context.Context) error) error {

@@ -22,16 +22,16 @@ import (
 // its input ends, its output breaks (SIGPIPE), its terminal hangs up (SIGHUP). When ctx ends, Exec
 // returns, and the command is killed with the daemon's connection to the keeper at the latest.
 func (r *Runtime) Exec(ctx context.Context, id spec.ContainerID, cmd []string, s spec.Streams) (int32, error) {
-	pod, c, live, err := r.running(id)
+	t, err := r.running(id)
 	if err != nil {
 		return 0, err
 	}
 	var x session
 	defer x.close()
-	if err := x.open(s, hostUser(pod, c)); err != nil {
+	if err := x.open(s, hostUser(t.pod, t.ctr)); err != nil {
 		return 0, err
 	}
-	ran, err := r.enter(ctx, pod, c, live, cmd, x.child)
+	ran, err := t.enter(ctx, cmd, x.child)
 	if err != nil {
 		return 0, err
 	}
@@ -50,17 +50,25 @@ func (r *Runtime) Exec(ctx context.Context, id spec.ContainerID, cmd []string, s
 	}
 }
 
+// target is a running container that an exec or a session goes to.
+type target struct {
+	*Runtime
+	pod  *store.Pod
+	ctr  *store.Container
+	live *process
+}
+
 // running finds a container that runs; all others are ErrFailedPrecondition, or ErrNotFound.
-func (r *Runtime) running(id spec.ContainerID) (*store.Pod, *store.Container, *process, error) {
+func (r *Runtime) running(id spec.ContainerID) (*target, error) {
 	pod, c, err := r.Store.Container(id)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
 	live := r.processOf(id)
 	if c.State != store.ContainerRunning || live == nil || !live.running() {
-		return nil, nil, nil, fmt.Errorf("container %s is %s, not running: %w", id.Short(), c.State, errdefs.ErrFailedPrecondition)
+		return nil, fmt.Errorf("container %s is %s, not running: %w", id.Short(), c.State, errdefs.ErrFailedPrecondition)
 	}
-	return pod, c, live, nil
+	return &target{r, pod, c, live}, nil
 }
 
 // session is the descriptors of one exec.

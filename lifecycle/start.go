@@ -36,12 +36,22 @@ func (r *Runtime) StartContainer(ctx context.Context, id spec.ContainerID) error
 	}
 	return r.order(ctx, "start container "+string(id), func(ctx context.Context) error {
 		defer r.locks.lock(p.ID)()
-		return r.startContainer(ctx, p.ID, id)
+		return (&launch{Runtime: r}).begin(ctx, p.ID, id)
 	})
 }
 
-func (r *Runtime) startContainer(ctx context.Context, pod spec.PodID, id spec.ContainerID) error {
-	p, err := r.Store.Update(pod, func(p *store.Pod) error {
+// launch is a container being started.
+type launch struct {
+	*Runtime
+	pod  *store.Pod
+	sb   *sandbox.Sandbox
+	ctr  *store.Container
+	live *process
+}
+
+// begin takes a container from created to running, or to exited.
+func (l *launch) begin(ctx context.Context, pod spec.PodID, id spec.ContainerID) (err error) {
+	l.pod, err = l.Store.Update(pod, func(p *store.Pod) error {
 		if p.State != store.PodReady {
 			return fmt.Errorf("pod %s is %s: %w", pod.Short(), p.State, errNotReady)
 		}
@@ -53,33 +63,33 @@ func (r *Runtime) startContainer(ctx context.Context, pod spec.PodID, id spec.Co
 	if err != nil {
 		return err
 	}
-	live := r.processOf(id)
-	if live == nil {
-		live = newProcess(id)
-		r.keepProcess(live)
+	l.ctr = l.pod.Containers[id]
+	if l.live = l.processOf(id); l.live == nil {
+		l.live = newProcess(id)
+		l.keepProcess(l.live)
 	}
-	defer close(live.started)
-	started, err := r.launch(ctx, p, p.Containers[id], live)
+	defer close(l.live.started)
+	started, err := l.run(ctx)
 	if err != nil {
-		return r.startFailed(ctx, p, id, err)
+		return l.failed(ctx, err)
 	}
-	live.pidfd = started.pidfd
-	_, err = r.Store.Update(pod, changeContainer(id, func(c *store.Container) (err error) {
+	l.live.pidfd = started.pidfd
+	_, err = l.Store.Update(pod, changeContainer(id, func(c *store.Container) (err error) {
 		c.Pid, c.StartedAt, c.Namespaces = started.pid, time.Now(), namespacesOf(started.pid)
 		c.State, err = c.State.Next(store.ContainerStarted)
 		return err
 	}))
 	if err != nil { // it runs, but nothing would say so
-		return errors.Join(err, live.signal(unix.SIGKILL))
+		return errors.Join(err, l.live.signal(unix.SIGKILL))
 	}
 	return nil
 }
 
-// startFailed records that the container never ran, and removes what the attempt made.
-func (r *Runtime) startFailed(ctx context.Context, p *store.Pod, id spec.ContainerID, cause error) error {
-	return r.undo(ctx, cause, func(ctx context.Context) error {
-		err := errors.Join(r.removeCgroup(ctx, p.Containers[id]), r.closeStdin(ctx, p.Containers[id]))
-		_, uerr := r.Store.Update(p.ID, changeContainer(id, func(c *store.Container) (err error) {
+// failed records that the container never ran, and removes what the attempt made.
+func (l *launch) failed(ctx context.Context, cause error) error {
+	return undo(ctx, cause, func(ctx context.Context) error {
+		err := errors.Join(removeCgroup(ctx, l.Cgroups, l.ctr), l.live.closeStdin(ctx, l.Keeper, l.ctr))
+		_, uerr := l.Store.Update(l.pod.ID, changeContainer(l.ctr.ID, func(c *store.Container) (err error) {
 			c.FinishedAt = time.Now()
 			c.ExitCode, c.Reason, c.Message = exitStartError, reasonStartError, cause.Error()
 			c.State, err = c.State.Next(store.ContainerExit)
@@ -95,21 +105,22 @@ type started struct {
 	pidfd *os.File
 }
 
-// launch turns the record into a running process: host side, program, run.
-func (r *Runtime) launch(ctx context.Context, p *store.Pod, c *store.Container, live *process) (started, error) {
-	sb, err := r.sandboxOf(p.ID)
-	if err != nil {
+// run turns the record into a running process: host side, program, execution.
+func (l *launch) run(ctx context.Context) (started, error) {
+	var err error
+	if l.sb, err = l.sandboxOf(l.pod.ID); err != nil {
 		return started{}, err
 	}
-	prepared, err := container.Prepare(c.OCI, sb, r.layersOf(ctx))
+	c, live := l.ctr, l.live
+	prepared, err := container.Prepare(c.OCI, l.sb, layersOf(ctx, l.Images))
 	if err != nil {
 		return started{}, err
 	}
 	defer prepared.Close()
-	if prepared.Rootfs, err = r.takeRootfs(ctx, p, c, live, sb); err != nil {
+	if prepared.Rootfs, err = l.takeRootfs(ctx); err != nil {
 		return started{}, err
 	}
-	live.group, err = r.Cgroups.Create(ctx, cgroup.Path(c.CgroupPath), c.OCI.Linux.Resources)
+	live.group, err = l.Cgroups.Create(ctx, cgroup.Path(c.CgroupPath), c.OCI.Linux.Resources)
 	if err != nil {
 		return started{}, err
 	}
@@ -118,53 +129,53 @@ func (r *Runtime) launch(ctx context.Context, p *store.Pod, c *store.Container, 
 		return started{}, err
 	}
 	defer join.Close()
-	io, err := openStdio(p, c)
+	io, err := openStdio(l.pod, c)
 	if err != nil {
 		return started{}, err
 	}
 	defer io.Close()
 	s := container.Start{
-		OCI: c.OCI, Sandbox: sb, Prepared: prepared, Attach: r.attach,
-		Cgroup: join.Cgroup, Stdio: io.child, OOMScoreFloor: r.oomFloor,
+		OCI: c.OCI, Sandbox: l.sb, Prepared: prepared, Attach: l.attach,
+		Cgroup: join.Cgroup, Stdio: io.child, OOMScoreFloor: l.oomFloor,
 	}
-	if s.PIDNS, err = r.sharedPIDs(ctx, c, sb); err != nil {
+	if s.PIDNS, err = l.sharedPIDs(ctx); err != nil {
 		return started{}, err
 	}
-	if s.Seccomp, err = r.filter(c); err != nil {
+	if s.Seccomp, err = l.filter(c); err != nil {
 		return started{}, err
 	}
 	program, err := container.Compile(s)
 	if err != nil {
 		return started{}, err
 	}
-	return r.execute(ctx, c, live, program, io)
+	return l.execute(ctx, program, io)
 }
 
 // takeRootfs is the root assembled at create, or after a restart of the daemon a new one.
-func (r *Runtime) takeRootfs(ctx context.Context, p *store.Pod, c *store.Container, live *process, sb *sandbox.Sandbox) (*os.File, error) {
-	if f := live.rootfs; f != nil {
-		live.rootfs = nil
+func (l *launch) takeRootfs(ctx context.Context) (*os.File, error) {
+	if f := l.live.rootfs; f != nil {
+		l.live.rootfs = nil
 		return f, nil
 	}
-	lowers, err := r.layersOf(ctx)(c.Image)
+	lowers, err := layersOf(ctx, l.Images)(l.ctr.Image)
 	if err != nil {
-		return nil, fmt.Errorf("layers of image %q: %w", c.ImageName, err)
+		return nil, fmt.Errorf("layers of image %q: %w", l.ctr.ImageName, err)
 	}
-	return r.layer(p, c.ID, sb).Mount(lowers)
+	return l.layers.of(l.pod, l.ctr.ID, l.sb).Mount(lowers)
 }
 
 // sharedPIDs finds the process whose PID namespace the container is to share; nil: none.
-func (r *Runtime) sharedPIDs(ctx context.Context, c *store.Container, sb *sandbox.Sandbox) (*os.File, error) {
-	ns := c.Spec.Security.Namespaces
+func (l *launch) sharedPIDs(ctx context.Context) (*os.File, error) {
+	ns := l.ctr.Spec.Security.Namespaces
 	switch ns.PID {
 	case spec.ModeTarget:
-		target := r.processOf(ns.Target)
+		target := l.processOf(ns.Target)
 		if target == nil || !target.running() {
 			return nil, fmt.Errorf("namespace_options.target_id: container %q does not run: %w", ns.Target, errdefs.ErrFailedPrecondition)
 		}
 		return target.pidfd, nil
 	case spec.ModePod:
-		return r.podInit(ctx, sb)
+		return l.podInit(ctx)
 	}
 	return nil, nil
 }
@@ -195,20 +206,21 @@ func (r *Runtime) filter(c *store.Container) (*seccomp.Filter, error) {
 }
 
 // execute runs the program in the keeper's custody.
-func (r *Runtime) execute(ctx context.Context, c *store.Container, live *process, program *nsutil.Program, io *stdio) (started, error) {
+func (l *launch) execute(ctx context.Context, program *nsutil.Program, io *stdio) (started, error) {
+	c, live := l.ctr, l.live
 	io.run.Key, io.run.Program = string(c.ID), program
 	if io.stdin != nil { // in custody before anybody reads it: it cannot be lost
-		if err := r.keepStdin(ctx, live, io.takeStdin()); err != nil {
+		if err := live.keepStdin(ctx, l.Keeper, io.takeStdin()); err != nil {
 			return started{}, err
 		}
 	}
-	ran, err := r.Keeper.Run(ctx, io.run)
+	ran, err := l.Keeper.Run(ctx, io.run)
 	if err != nil {
 		return started{}, explainExec(c.OCI.Process.Args[0], err)
 	}
 	live.output = io.keep(ran.Given)
-	if err := r.keepConsole(ctx, c, live); err != nil {
-		r.Log.Error("keep the console as stdin", slog.String("container", string(c.ID)), slog.Any("err", err))
+	if err := live.keepConsole(ctx, l.Keeper, c); err != nil {
+		l.Log.Error("keep the console as stdin", slog.String("container", string(c.ID)), slog.Any("err", err))
 	}
 	return started{ran.Pid, ran.PidFD}, nil
 }
@@ -228,8 +240,8 @@ func joinCgroup(g *cgroup.Group) (cgroupFiles, error) {
 }
 
 // loadCgroup returns the container's cgroup, nil if there is none.
-func (r *Runtime) loadCgroup(c *store.Container) (*cgroup.Group, error) {
-	g, err := r.Cgroups.Load(cgroup.Path(c.CgroupPath))
+func loadCgroup(tree *cgroup.Tree, c *store.Container) (*cgroup.Group, error) {
+	g, err := tree.Load(cgroup.Path(c.CgroupPath))
 	if errdefs.IsNotFound(err) {
 		return nil, nil
 	}

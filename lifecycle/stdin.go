@@ -74,9 +74,9 @@ func (in *input) close() {
 }
 
 // keepStdin gives a container's stdin to the keeper as well, and takes over the file.
-func (r *Runtime) keepStdin(ctx context.Context, live *process, file *os.File) error {
-	live.stdin = newInput(file)
-	if err := r.Keeper.Put(ctx, stdinKey(live.id), file); err != nil {
+func (p *process) keepStdin(ctx context.Context, k *keeper.Client, file *os.File) error {
+	p.stdin = newInput(file)
+	if err := k.Put(ctx, stdinKey(p.id), file); err != nil {
 		return fmt.Errorf("give stdin into custody: %w", err)
 	}
 	return nil
@@ -96,50 +96,50 @@ func (p *process) entrustStdin(ctx context.Context, k *keeper.Client) error {
 }
 
 // keepConsole makes the console the stdin of a container that asks for one.
-func (r *Runtime) keepConsole(ctx context.Context, c *store.Container, live *process) error {
-	if !c.Spec.Stdin || live.output.Console == nil {
+func (p *process) keepConsole(ctx context.Context, k *keeper.Client, c *store.Container) error {
+	if !c.Spec.Stdin || p.output.Console == nil {
 		return nil
 	}
-	file, err := nsutil.DuplicateNonblock(live.output.Console)
+	file, err := nsutil.DuplicateNonblock(p.output.Console)
 	if err != nil {
 		return err
 	}
-	return r.keepStdin(ctx, live, file)
+	return p.keepStdin(ctx, k, file)
 }
 
 // recoverStdin finds the stdin that an earlier daemon kept. A terminal's is kept once it runs.
-func (r *Runtime) recoverStdin(ctx context.Context, c *store.Container, live *process) error {
+func (p *process) recoverStdin(ctx context.Context, k *keeper.Client, c *store.Container) error {
 	if !c.Spec.Stdin {
 		return nil
 	}
-	if c.State == store.ContainerStarting && live.output.Console != nil {
-		return r.keepConsole(ctx, c, live)
+	if c.State == store.ContainerStarting && p.output.Console != nil {
+		return p.keepConsole(ctx, k, c)
 	}
-	files, err := r.Keeper.Get(ctx, stdinKey(c.ID))
+	files, err := k.Get(ctx, stdinKey(c.ID))
 	if errdefs.IsNotFound(err) {
-		live.stdin = newInput(nil)
+		p.stdin = newInput(nil)
 		return nil
 	}
 	if err != nil {
 		return err
 	}
 	closeAll(files[1:])
-	live.stdin = newInput(files[0])
+	p.stdin = newInput(files[0])
 	return nil
 }
 
-// closeStdin closes a container's stdin for good.
-func (r *Runtime) closeStdin(ctx context.Context, c *store.Container) error {
+// closeStdin closes a container's stdin for good. p may be nil: then only the keeper may have it.
+func (p *process) closeStdin(ctx context.Context, k *keeper.Client, c *store.Container) error {
 	if !c.Spec.Stdin {
 		return nil
 	}
-	if live := r.processOf(c.ID); live != nil && live.stdin != nil {
-		live.stdin.close()
+	if p != nil && p.stdin != nil {
+		p.stdin.close()
 	}
-	return r.Keeper.Drop(ctx, stdinKey(c.ID))
+	return k.Drop(ctx, stdinKey(c.ID))
 }
 
-// leaveCustody ends what the keeper has of a container that has ended.
-func (r *Runtime) leaveCustody(ctx context.Context, c *store.Container) error {
-	return errors.Join(r.Keeper.Forget(ctx, string(c.ID)), r.closeStdin(ctx, c))
+// leaveCustody ends what the keeper has of a container that has ended. p may be nil.
+func (p *process) leaveCustody(ctx context.Context, k *keeper.Client, c *store.Container) error {
+	return errors.Join(k.Forget(ctx, string(c.ID)), p.closeStdin(ctx, k, c))
 }

@@ -2,7 +2,6 @@ package lifecycle
 
 import (
 	"context"
-	"errors"
 
 	"github.com/containerd/errdefs"
 
@@ -42,23 +41,6 @@ func (r *Runtime) stopPod(ctx context.Context, id spec.PodID) error {
 	return err
 }
 
-// killContainers ends every process of the pod's containers and waits until their exits are on
-// record. All are killed before the first is waited for.
-func (r *Runtime) killContainers(ctx context.Context, p *store.Pod) error {
-	var errs []error
-	var killed []*process
-	for id := range p.Containers {
-		if live := r.processOf(id); live != nil {
-			errs = append(errs, live.kill(ctx))
-			killed = append(killed, live)
-		}
-	}
-	for _, live := range killed {
-		errs = append(errs, live.wait(ctx, killTimeout))
-	}
-	return errors.Join(errs...)
-}
-
 // release gives up what a pod holds of the kernel and the network. Every step is tried; all are
 // idempotent.
 func (r *Runtime) release(ctx context.Context, id spec.PodID) error {
@@ -70,14 +52,4 @@ func (r *Runtime) release(ctx context.Context, id spec.PodID) error {
 		func() error { return sandbox.Release(ctx, id, r.layout, r.Keeper) },
 		func() error { r.dropSandbox(id); return nil },
 	)
-}
-
-func (r *Runtime) dropSandbox(id spec.PodID) {
-	r.mu.Lock()
-	sb := r.pod[id]
-	delete(r.pod, id)
-	r.mu.Unlock()
-	if sb != nil {
-		sb.Close()
-	}
 }

@@ -8,7 +8,7 @@ import (
 
 // undo runs step, which takes back what a failed operation had done, on its own deadline, and
 // returns the operation's error with that of the step behind it.
-func (r *Runtime) undo(ctx context.Context, cause error, step func(context.Context) error) error {
+func undo(ctx context.Context, cause error, step func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
 	if err := step(ctx); err != nil {

@@ -38,7 +38,7 @@ func (r *Runtime) updateContainer(ctx context.Context, id spec.ContainerID, aske
 	change := *asked
 	change.MemorySwap = followMemory(c.Spec.Resources, asked)
 	next := merge(c.Spec.Resources, &change)
-	restore, err := r.applyLimits(c, next, &change)
+	restore, err := (&adjustment{r, c, next, &change}).apply()
 	if err != nil {
 		return err
 	}
@@ -47,26 +47,34 @@ func (r *Runtime) updateContainer(ctx context.Context, id spec.ContainerID, aske
 		return nil
 	}))
 	if err != nil {
-		return r.undo(ctx, err, func(context.Context) error { return restore() })
+		return undo(ctx, err, func(context.Context) error { return restore() })
 	}
 	return nil
 }
 
-// applyLimits makes the change in force, and returns what takes it back. A container that has no
+// adjustment is a change of a container's limits, and what they are to be then.
+type adjustment struct {
+	*Runtime
+	ctr          *store.Container
+	next, change *spec.Resources
+}
+
+// apply makes the change in force, and returns what takes it back. A container that has no
 // cgroup yet gets it at its start; for now it is checked as far as can be.
-func (r *Runtime) applyLimits(c *store.Container, next, change *spec.Resources) (restore func() error, err error) {
+func (a *adjustment) apply() (restore func() error, err error) {
+	c := a.ctr
 	switch c.State {
 	case store.ContainerCreated:
-		return func() error { return nil }, r.Cgroups.Check(container.Limits(next))
+		return func() error { return nil }, a.Cgroups.Check(container.Limits(a.next))
 	case store.ContainerRunning:
 	default:
 		return nil, fmt.Errorf("container %s is %s, its limits cannot change: %w", c.ID.Short(), c.State, errdefs.ErrFailedPrecondition)
 	}
-	live := r.processOf(c.ID)
+	live := a.processOf(c.ID)
 	if live == nil || live.group == nil {
 		return nil, fmt.Errorf("container %s has no cgroup: %w", c.ID.Short(), errdefs.ErrFailedPrecondition)
 	}
-	limits := container.Limits(change)
+	limits := container.Limits(a.change)
 	if limits.Memory != nil {
 		check := true
 		limits.Memory.CheckBeforeUpdate = &check
@@ -78,7 +86,7 @@ func (r *Runtime) applyLimits(c *store.Container, next, change *spec.Resources) 
 	if err != nil {
 		return nil, err
 	}
-	was, wanted := r.oomScore(c.Spec.Resources), r.oomScore(next)
+	was, wanted := oomScore(c.Spec.Resources, a.oomFloor), oomScore(a.next, a.oomFloor)
 	if err := changeOOMScore(live.group, was, wanted); err != nil {
 		return nil, errors.Join(err, changeOOMScore(live.group, wanted, was), back())
 	}

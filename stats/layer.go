@@ -16,7 +16,6 @@ const maxNesting = 512
 
 // walker adds up what a directory tree takes on disk.
 type walker struct {
-	ctx           context.Context
 	bytes, inodes uint64
 	linked        map[uint64]struct{} // inodes with several names, counted once
 }
@@ -24,7 +23,7 @@ type walker struct {
 // diskUsage counts the bytes allocated for a directory tree and its inodes. It goes from descriptor to
 // descriptor and follows no symbolic link: the tree belongs to a container. What vanishes meanwhile is passed over.
 func diskUsage(ctx context.Context, dir string) (bytes, inodes uint64, err error) {
-	w := &walker{ctx: ctx, linked: map[uint64]struct{}{}}
+	w := &walker{linked: map[uint64]struct{}{}}
 	var st unix.Stat_t
 	if err := unix.Lstat(dir, &st); err != nil {
 		if err == unix.ENOENT {
@@ -33,7 +32,7 @@ func diskUsage(ctx context.Context, dir string) (bytes, inodes uint64, err error
 		return 0, 0, fmt.Errorf("measure writable layer: %w", &os.PathError{Op: "lstat", Path: dir, Err: err})
 	}
 	w.add(&st)
-	if err := w.walk(unix.AT_FDCWD, dir, 0); err != nil {
+	if err := w.walk(ctx, unix.AT_FDCWD, dir, 0); err != nil {
 		return 0, 0, fmt.Errorf("measure writable layer: %w", err)
 	}
 	return w.bytes, w.inodes, nil
@@ -50,7 +49,7 @@ func (w *walker) add(st *unix.Stat_t) {
 	w.inodes++
 }
 
-func (w *walker) walk(parent int, name string, depth int) error {
+func (w *walker) walk(ctx context.Context, parent int, name string, depth int) error {
 	if depth == maxNesting {
 		return nil
 	}
@@ -70,15 +69,15 @@ func (w *walker) walk(parent int, name string, depth int) error {
 			return nil // the end, or removed meanwhile
 		}
 		for _, name := range names {
-			if err := w.entry(fd, name, depth); err != nil {
+			if err := w.entry(ctx, fd, name, depth); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-func (w *walker) entry(dir int, name string, depth int) error {
-	if err := w.ctx.Err(); err != nil {
+func (w *walker) entry(ctx context.Context, dir int, name string, depth int) error {
+	if err := ctx.Err(); err != nil {
 		return err
 	}
 	var st unix.Stat_t
@@ -87,7 +86,7 @@ func (w *walker) entry(dir int, name string, depth int) error {
 	}
 	w.add(&st)
 	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
-		return w.walk(dir, name, depth+1)
+		return w.walk(ctx, dir, name, depth+1)
 	}
 	return nil
 }
