@@ -7,7 +7,7 @@ export GOFLAGS := $(GOFLAGS) -buildvcs=$(shell git rev-parse HEAD >/dev/null 2>&
 
 LDFLAGS = -s -w
 
-.PHONY: help run build test test-critest bench lint clean install-packages
+.PHONY: help run build test test-critest test-vm bench lint clean install-packages
 
 help: ## list the commands
 	@echo "Tare, a Kubernetes CRI runtime. As root, on Linux 6.1 or newer:"
@@ -35,6 +35,9 @@ test: ## everything CI asks for: lint, unit, kernel and conformance tests
 test-critest: install-packages build ## critest alone: specs in turn, four at a time, benchmarks; COUNT=10 for ten times
 	@$(GO) -C test/cri test -count=$(or $(COUNT),1) -timeout 0 -v .
 
+test-vm: build ## tests in a virtual machine with cgroup v2, systemd and AppArmor; PARTS=... runs some of hack/vm/parts
+	@hack/test-vm.sh $(PARTS)
+
 bench: install-packages build ## p50/p95 of pods and execs, memory, idle CPU, beside the targets
 	@exec bin/bench
 
@@ -44,5 +47,5 @@ lint: ## gofmt, vet and staticcheck, also for arm64
 install-packages: ## the Debian packages that tests and demo need, as far as they are missing
 	@hack/install-packages.sh
 
-clean: ## what was built
-	@rm -rf bin
+clean: ## what was built, the virtual machine too
+	@rm -rf bin .vm

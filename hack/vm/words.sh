@@ -1,0 +1,19 @@
+# Words for the inside of a part: sourced in the guest.
+set -uo pipefail
+
+# run_tests PACKAGE [FLAG...]: runs the test binary that "tests PACKAGE" made, shows a line per
+# test, and after a failure the end of all it wrote. What a guest has to offer is known here, so
+# a test that is skipped is a failure, unless $may_skip, a pattern, is in its line.
+run_tests() {
+    local package=$1 log=/tmp/tests.log code skipped
+    shift
+    (cd "$package" && exec ./this.test -test.v -test.timeout=20m "$@" 2>&1) |
+        tee "$log" | grep --line-buffered '^--- '
+    code=${PIPESTATUS[0]}
+    [ "$code" = 0 ] || tail -n 200 "$log"
+    if skipped=$(grep '^ *--- SKIP' "$log" | grep -Ev "${may_skip:-^$}"); then
+        printf 'skipped in %s:\n%s\n' "$package" "$skipped"
+        return 1
+    fi
+    return "$code"
+}
