@@ -83,10 +83,14 @@ func process(r Request) (*specs.Process, error) {
 	if err != nil {
 		return nil, err
 	}
+	env, err := environment(r)
+	if err != nil {
+		return nil, err
+	}
 	p := &specs.Process{
 		Terminal:        r.Spec.TTY,
 		Args:            args,
-		Env:             environment(r),
+		Env:             env,
 		Cwd:             workingDir(r),
 		User:            specs.User{UID: r.User.UID, GID: r.User.GID, AdditionalGids: r.User.Groups},
 		Capabilities:    caps,
@@ -120,7 +124,11 @@ func Command(c *spec.Container, img ocispec.ImageConfig) ([]string, error) {
 
 // environment is the image's, then HOSTNAME and what programs expect to find, then the request's;
 // the last value of a name counts.
-func environment(r Request) []string {
+func environment(r Request) ([]string, error) {
+	hostname, err := sandbox.Hostname(r.Pod)
+	if err != nil {
+		return nil, err
+	}
 	env := newEnv()
 	env.set(defaultPath)
 	if r.Spec.TTY {
@@ -129,16 +137,14 @@ func environment(r Request) []string {
 	if r.User.Home != "" {
 		env.set("HOME=" + r.User.Home)
 	}
-	if r.Pod.Hostname != "" {
-		env.set("HOSTNAME=" + r.Pod.Hostname)
-	}
+	env.set("HOSTNAME=" + hostname)
 	for _, kv := range r.Image.Env {
 		env.set(kv)
 	}
 	for _, v := range r.Spec.Env {
 		env.set(v.Name + "=" + v.Value)
 	}
-	return env.list
+	return env.list, nil
 }
 
 // env keeps variables in order of appearance.

@@ -39,15 +39,15 @@ func TestCommand(t *testing.T) {
 }
 
 func TestEnvironment(t *testing.T) {
-	got := environment(Request{
+	got, err := environment(Request{
 		Spec:  &spec.Container{TTY: true, Env: []spec.EnvVar{{Name: "A", Value: "request"}, {Name: "B", Value: ""}, {Name: "A", Value: "last"}}},
 		Pod:   &spec.Pod{Hostname: "web-0"},
 		Image: ocispec.ImageConfig{Env: []string{"PATH=/image", "A=image"}},
 		User:  security.Identity{Home: "/home/me"},
 	})
 	want := []string{"PATH=/image", "TERM=xterm", "HOME=/home/me", "HOSTNAME=web-0", "A=last", "B="}
-	if !slices.Equal(got, want) {
-		t.Errorf("got %q, want %q", got, want)
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %q, %v, want %q", got, err, want)
 	}
 }
 

@@ -1,6 +1,7 @@
 package cri
 
 import (
+	"path"
 	"strings"
 
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -51,9 +52,17 @@ func containerIdentity(cfg *runtime.ContainerConfig, c *spec.Container) error {
 		return err
 	}
 	c.Name, c.Attempt = cfg.Metadata.Name, cfg.Metadata.Attempt
-	c.Image, c.UserImage = image, cfg.Image.UserSpecifiedImage
+	c.Image, c.UserImage, c.ImageAnnotations = image, cfg.Image.UserSpecifiedImage, cfg.Image.Annotations
 	c.LogPath = cfg.LogPath
-	return field("log_path").within(cfg.LogPath)
+	return logPath(cfg.LogPath, "log_path")
+}
+
+// logPath refuses what is no file below the pod's log directory. Empty asks for no log.
+func logPath(p string, at field) error {
+	if p != "" && (strings.HasSuffix(p, "/") || path.Clean(p) == ".") {
+		return at.errorf("%q is a directory", p)
+	}
+	return at.within(p)
 }
 
 func containerProcess(cfg *runtime.ContainerConfig, c *spec.Container) (err error) {

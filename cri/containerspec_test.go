@@ -36,7 +36,8 @@ func podRecord(ns spec.Namespaces) *store.Pod {
 	}
 }
 
-func TestContainerSpec(t *testing.T) {
+// fullContainerConfig says something about almost everything.
+func fullContainerConfig() *runtime.ContainerConfig {
 	ids := []*runtime.IDMapping{{HostId: 65536, Length: 10}}
 	cfg := containerConfig()
 	cfg.Command, cfg.Args, cfg.WorkingDir = []string{"sh", "-c"}, []string{""}, "/srv"
@@ -67,16 +68,22 @@ func TestContainerSpec(t *testing.T) {
 		Apparmor:       &runtime.SecurityProfile{ProfileType: runtime.SecurityProfile_Localhost, LocalhostRef: "localhost/strict"},
 		SelinuxOptions: &runtime.SELinuxOption{User: "u", Role: "r", Type: "t", Level: "s0"},
 		NamespaceOptions: &runtime.NamespaceOption{
-			Pid: runtime.NamespaceMode_TARGET, TargetId: "own",
+			Pid: runtime.NamespaceMode_TARGET, TargetId: "own", UsernsOptions: &runtime.UserNamespace{Uids: ids, Gids: ids},
 		},
 	}
+	return cfg
+}
 
-	got, err := containerSpec(cfg, podRecord(spec.Namespaces{}))
+func TestContainerSpec(t *testing.T) {
+	cfg := fullContainerConfig()
+	idMap := spec.IDMap{Host: 65536, Length: 10}
+	user := &spec.UserNamespace{UID: idMap, GID: idMap}
+	got, err := containerSpec(cfg, podRecord(spec.Namespaces{User: user}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	root, group := uint32(0), uint32(7)
-	idmap := []spec.IDMap{{Host: 65536, Length: 10}}
+	idmap := []spec.IDMap{idMap}
 	want := &spec.Container{
 		Name: "main", Attempt: 1, Image: "sha256:abc", UserImage: "busybox:1",
 		Command: []string{"sh", "-c"}, Args: []string{""}, WorkingDir: "/srv",
@@ -96,7 +103,7 @@ func TestContainerSpec(t *testing.T) {
 		},
 		Security: spec.Security{
 			User: spec.User{UID: &root, GID: &group}, SupplementalGroups: []uint32{5}, StrictGroups: true,
-			Namespaces: spec.Namespaces{PID: spec.ModeTarget, Target: "own"}, ReadonlyRootfs: true, NoNewPrivs: true,
+			Namespaces: spec.Namespaces{PID: spec.ModeTarget, Target: "own", User: user}, ReadonlyRootfs: true, NoNewPrivs: true,
 			AddCaps: []string{"CAP_NET_ADMIN", "CAP_SYS_TIME"}, DropCaps: []string{"ALL"}, AmbientCaps: []string{"CAP_CHOWN"},
 			MaskedPaths: []string{"/proc/kcore"}, ReadonlyPaths: []string{"/proc/sys"},
 			Seccomp:  spec.Profile{Kind: spec.ProfileLocalhost, Name: "/etc/p.json"},
@@ -206,6 +213,8 @@ func TestContainerSpecRefuses(t *testing.T) {
 		{"windows", func(c *cfg) { c.Windows = &runtime.WindowsContainerConfig{} }, "windows: "},
 		{"log path climbs", func(c *cfg) { c.LogPath = "a/../../b" }, `log_path: "a/../../b"`},
 		{"absolute log path", func(c *cfg) { c.LogPath = "/etc/passwd" }, "log_path: "},
+		{"log path is a directory", func(c *cfg) { c.LogPath = "a/" }, `log_path: "a/" is a directory`},
+		{"log path is the log directory", func(c *cfg) { c.LogPath = "a/.." }, `log_path: "a/.." is a directory`},
 		{"NUL in args", func(c *cfg) { c.Args = []string{"a", "b\x00"} }, "args[1]: contains a NUL byte"},
 		{"relative working dir", func(c *cfg) { c.WorkingDir = "srv" }, "working_dir: "},
 		{"env without name", func(c *cfg) { c.Envs = []*runtime.KeyValue{nil} }, "envs[0].key: "},
@@ -268,6 +277,7 @@ func TestContainerSpecRefuses(t *testing.T) {
 
 		{"network of its own", namespace(&runtime.NamespaceOption{Network: runtime.NamespaceMode_NODE}), ns + ".network: mode NODE is not the pod sandbox's"},
 		{"ipc of its own", namespace(&runtime.NamespaceOption{Ipc: runtime.NamespaceMode_NODE}), ns + ".ipc: mode NODE is not the pod sandbox's"},
+		{"the host's PIDs", namespace(&runtime.NamespaceOption{Pid: runtime.NamespaceMode_NODE}), ns + ".pid: mode NODE, but"},
 		{"user ns of its own", namespace(&runtime.NamespaceOption{UsernsOptions: &runtime.UserNamespace{Uids: one, Gids: one}}), ns + ".userns_options: is not the pod sandbox's"},
 		{"user ns CONTAINER", namespace(&runtime.NamespaceOption{UsernsOptions: &runtime.UserNamespace{Mode: runtime.NamespaceMode_CONTAINER}}), ns + ".userns_options: mode CONTAINER is not supported"},
 		{"no target", namespace(&runtime.NamespaceOption{Pid: runtime.NamespaceMode_TARGET}), ns + ".target_id: must not be empty"},

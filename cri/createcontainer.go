@@ -17,7 +17,7 @@ func (s *Server) CreateContainer(ctx context.Context, r *runtime.CreateContainer
 	if err != nil {
 		return nil, err
 	}
-	if err := s.checkHandler(r.Config.Image.RuntimeHandler, "image.runtime_handler"); err != nil {
+	if err := s.checkImages(r.Config); err != nil {
 		return nil, err
 	}
 	id, err := s.deps.Containers.CreateContainer(ctx, p.ID, c)
@@ -25,4 +25,17 @@ func (s *Server) CreateContainer(ctx context.Context, r *runtime.CreateContainer
 		return nil, err
 	}
 	return &runtime.CreateContainerResponse{ContainerId: string(id)}, nil
+}
+
+// checkImages refuses images for runtime handlers that do not exist, the container's and its volumes'.
+func (s *Server) checkImages(cfg *runtime.ContainerConfig) error {
+	if _, err := s.image(cfg.GetImage(), "image"); err != nil {
+		return err
+	}
+	for i, m := range cfg.GetMounts() {
+		if err := s.checkHandler(m.GetImage().GetRuntimeHandler(), field("mounts").at(i).sub("image.runtime_handler")); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -16,7 +16,7 @@ import (
 // Whatever a request holds is converted or refused by its field's name, and what was accepted can
 // be told in a status again.
 func FuzzPodSpec(f *testing.F) {
-	seed(f, podConfig(), nodeUserNS(), &runtime.PodSandboxConfig{
+	seed(f, podConfig(), fullPodConfig(), nodeUserNS(), &runtime.PodSandboxConfig{
 		Metadata:     podConfig().Metadata,
 		PortMappings: []*runtime.PortMapping{{HostPort: 80, ContainerPort: 80, HostIp: "::1"}},
 		DnsConfig:    &runtime.DNSConfig{Servers: []string{"1.1.1.1"}},
@@ -44,7 +44,7 @@ func FuzzContainerSpec(f *testing.F) {
 	cfg.Envs = []*runtime.KeyValue{{Key: "A", Value: []byte("b")}}
 	cfg.Linux.SecurityContext.SeccompProfilePath = "localhost//p"
 	cfg.Linux.SecurityContext.Capabilities = &runtime.Capability{AddCapabilities: []string{"CHOWN"}}
-	seed(f, cfg, containerConfig())
+	seed(f, cfg, containerConfig(), fullContainerConfig())
 	f.Fuzz(func(t *testing.T, data []byte) {
 		cfg := &runtime.ContainerConfig{}
 		if proto.Unmarshal(data, cfg) != nil {

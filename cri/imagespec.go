@@ -16,6 +16,16 @@ func imageReference(s *runtime.ImageSpec, at field) (string, error) {
 	return ref, at.sub("image").required(ref)
 }
 
+// image takes the reference out of an image spec for a handler that there is. Images are the same
+// for all handlers.
+func (s *Server) image(i *runtime.ImageSpec, at field) (string, error) {
+	ref, err := imageReference(i, at)
+	if err != nil {
+		return "", err
+	}
+	return ref, s.checkHandler(i.RuntimeHandler, at.sub("runtime_handler"))
+}
+
 // auth converts a credential; nil stays nil.
 func auth(a *runtime.AuthConfig) *spec.Auth {
 	if a == nil {

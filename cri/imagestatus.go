@@ -13,7 +13,7 @@ import (
 
 // ImageStatus tells of an image. One that is not there is no error but an empty answer.
 func (s *Server) ImageStatus(_ context.Context, r *runtime.ImageStatusRequest) (*runtime.ImageStatusResponse, error) {
-	ref, err := imageReference(r.Image, "image")
+	ref, err := s.image(r.Image, "image")
 	if err != nil {
 		return nil, err
 	}

@@ -11,7 +11,7 @@ import (
 
 // ListImages lists all images, or the one the filter names.
 func (s *Server) ListImages(_ context.Context, r *runtime.ListImagesRequest) (*runtime.ListImagesResponse, error) {
-	images, err := s.images(r.GetFilter().GetImage().GetImage())
+	images, err := s.images(r.Filter)
 	if err != nil {
 		return nil, err
 	}
@@ -22,7 +22,11 @@ func (s *Server) ListImages(_ context.Context, r *runtime.ListImagesRequest) (*r
 	return resp, nil
 }
 
-func (s *Server) images(ref string) ([]spec.Image, error) {
+func (s *Server) images(f *runtime.ImageFilter) ([]spec.Image, error) {
+	if err := s.checkHandler(f.GetImage().GetRuntimeHandler(), "filter.image.runtime_handler"); err != nil {
+		return nil, err
+	}
+	ref := f.GetImage().GetImage()
 	if ref == "" {
 		return s.deps.Images.List(), nil
 	}

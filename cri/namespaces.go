@@ -78,6 +78,9 @@ func containerNamespaces(o *runtime.NamespaceOption, at field, pod *store.Pod) (
 	if ns.PID == spec.ModePod && of.PID != spec.ModePod {
 		return ns, at.sub("pid").errorf("mode POD, but the pod sandbox has no PID namespace for all")
 	}
+	if ns.PID == spec.ModeNode && of.PID != spec.ModeNode {
+		return ns, at.sub("pid").errorf("mode NODE, but the pod sandbox is not for the host's processes")
+	}
 	if o.UsernsOptions != nil && !sameUserNamespace(ns.User, of.User) {
 		return ns, at.sub("userns_options").errorf("is not the pod sandbox's")
 	}

@@ -79,7 +79,7 @@ func podLinux(cfg *runtime.PodSandboxConfig, p *spec.Pod) error {
 	if p.CgroupParent, err = cgroupParent(l.CgroupParent, at.sub("cgroup_parent")); err != nil {
 		return err
 	}
-	if p.Sysctls, err = sysctls(l.Sysctls, at.sub("sysctls"), p.Namespaces); err != nil {
+	if p.Sysctls, err = sysctls(l.Sysctls, at.sub("sysctls"), p); err != nil {
 		return err
 	}
 	if p.Overhead, err = resources(l.Overhead, at.sub("overhead")); err != nil {

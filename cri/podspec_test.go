@@ -36,14 +36,14 @@ func wantInvalid(t *testing.T, err error, text string) {
 	}
 }
 
-func TestPodSpec(t *testing.T) {
+// fullPodConfig says something about almost everything.
+func fullPodConfig() *runtime.PodSandboxConfig {
 	mapping := []*runtime.IDMapping{{HostId: 65536, Length: 65536}}
 	cfg := podConfig()
 	cfg.Hostname = "web-0"
 	cfg.LogDirectory = "/var/log/pods/web"
 	cfg.DnsConfig = &runtime.DNSConfig{Servers: []string{"10.0.0.10", "fd00::a"}, Searches: []string{"svc.local"}, Options: []string{"ndots:5"}}
 	cfg.PortMappings = []*runtime.PortMapping{
-		{ContainerPort: 80, HostPort: 0},
 		{ContainerPort: 80, HostPort: 8080},
 		{Protocol: runtime.Protocol_SCTP, ContainerPort: 65535, HostPort: 1, HostIp: "127.0.0.1"},
 	}
@@ -56,7 +56,12 @@ func TestPodSpec(t *testing.T) {
 	cfg.Linux.SecurityContext.SelinuxOptions = &runtime.SELinuxOption{Type: "container_t", Level: "s0:c1,c2"}
 	ns := podNS(cfg)
 	ns.Pid, ns.UsernsOptions = runtime.NamespaceMode_CONTAINER, &runtime.UserNamespace{Uids: mapping, Gids: mapping}
+	return cfg
+}
 
+func TestPodSpec(t *testing.T) {
+	cfg := fullPodConfig()
+	cfg.PortMappings = append(cfg.PortMappings, &runtime.PortMapping{ContainerPort: 80, HostPort: 0})
 	got, err := podSpec(cfg, "isolated")
 	if err != nil {
 		t.Fatal(err)
@@ -146,6 +151,10 @@ func TestPodSpecRefuses(t *testing.T) {
 		{"host port", port(&runtime.PortMapping{ContainerPort: 1, HostPort: 65536}), "port_mappings[1].host_port: 65536"},
 		{"negative host port", port(&runtime.PortMapping{ContainerPort: 1, HostPort: -1}), "port_mappings[1].host_port: -1"},
 		{"host ip", port(&runtime.PortMapping{ContainerPort: 1, HostPort: 1, HostIp: "localhost"}), `port_mappings[1].host_ip: "localhost"`},
+		{"host ip with zone", port(&runtime.PortMapping{ContainerPort: 1, HostPort: 1, HostIp: "fe80::1%eth0"}), "port_mappings[1].host_ip: "},
+		{"host port twice", func(c *cfg) {
+			c.PortMappings = []*runtime.PortMapping{{ContainerPort: 1, HostPort: 1}, {ContainerPort: 2, HostPort: 1}}
+		}, "port_mappings[1].host_port: 1 is mapped twice"},
 		{"cgroup parent climbs", func(c *cfg) { c.Linux.CgroupParent = "/kubepods/../.." }, "linux.cgroup_parent: "},
 		{"unknown sysctl", sysctl("vm.swappiness", "1"), `linux.sysctls["vm.swappiness"]: belongs to no namespace`},
 		{"sysctl path climbs", sysctl("net.//.//.vm.swappiness", "1"), "linux.sysctls["},

@@ -2,6 +2,7 @@ package cri
 
 import (
 	"net/netip"
+	"slices"
 
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -25,11 +26,19 @@ func podPorts(cfg *runtime.PodSandboxConfig, p *spec.Pod) error {
 		if err != nil {
 			return err
 		}
+		if slices.ContainsFunc(p.PortMappings, func(o spec.PortMapping) bool { return sameHostPort(o, mapping) }) {
+			return at.sub("host_port").errorf("%d is mapped twice", mapping.HostPort)
+		}
 		if p.Namespaces.Network == spec.ModePod {
 			p.PortMappings = append(p.PortMappings, mapping)
 		}
 	}
 	return nil
+}
+
+// sameHostPort reports whether two mappings want the same of the host.
+func sameHostPort(a, b spec.PortMapping) bool {
+	return a.Protocol == b.Protocol && a.HostPort == b.HostPort && a.HostIP == b.HostIP
 }
 
 func portMapping(m *runtime.PortMapping, at field) (spec.PortMapping, error) {
@@ -45,7 +54,7 @@ func portMapping(m *runtime.PortMapping, at field) (spec.PortMapping, error) {
 		return none, at.sub("host_port").errorf("%d is not within 0-65535", m.HostPort)
 	}
 	if m.HostIp != "" {
-		if _, err := netip.ParseAddr(m.HostIp); err != nil {
+		if ip, err := netip.ParseAddr(m.HostIp); err != nil || ip.Zone() != "" {
 			return none, at.sub("host_ip").errorf("%q is not an IP address", m.HostIp)
 		}
 	}

@@ -8,11 +8,8 @@ import (
 
 // PullImage fetches an image.
 func (s *Server) PullImage(ctx context.Context, r *runtime.PullImageRequest) (*runtime.PullImageResponse, error) {
-	ref, err := imageReference(r.Image, "image")
+	ref, err := s.image(r.Image, "image")
 	if err != nil {
-		return nil, err
-	}
-	if err := s.checkHandler(r.Image.RuntimeHandler, "image.runtime_handler"); err != nil {
 		return nil, err
 	}
 	image, err := s.deps.Images.Pull(ctx, ref, auth(r.Auth))

@@ -8,7 +8,7 @@ import (
 
 // RemoveImage removes an image under all its names. One that is not there is removed.
 func (s *Server) RemoveImage(ctx context.Context, r *runtime.RemoveImageRequest) (*runtime.RemoveImageResponse, error) {
-	ref, err := imageReference(r.Image, "image")
+	ref, err := s.image(r.Image, "image")
 	if err != nil {
 		return nil, err
 	}

@@ -141,6 +141,18 @@ func TestRefusalsReachTheClient(t *testing.T) {
 			_, err := s.PullImage(ctx, &runtime.PullImageRequest{Image: &runtime.ImageSpec{Image: "a", RuntimeHandler: "kata"}})
 			return err
 		}, codes.InvalidArgument, `image.runtime_handler: "kata" is not configured`},
+		{"handler of an image's status", func() error {
+			_, err := s.ImageStatus(ctx, &runtime.ImageStatusRequest{Image: &runtime.ImageSpec{Image: "a", RuntimeHandler: "kata"}})
+			return err
+		}, codes.InvalidArgument, `image.runtime_handler: "kata" is not configured`},
+		{"handler of an image to remove", func() error {
+			_, err := s.RemoveImage(ctx, &runtime.RemoveImageRequest{Image: &runtime.ImageSpec{Image: "a", RuntimeHandler: "kata"}})
+			return err
+		}, codes.InvalidArgument, `image.runtime_handler: "kata" is not configured`},
+		{"handler of listed images", func() error {
+			_, err := s.ListImages(ctx, &runtime.ListImagesRequest{Filter: &runtime.ImageFilter{Image: &runtime.ImageSpec{RuntimeHandler: "kata"}}})
+			return err
+		}, codes.InvalidArgument, `filter.image.runtime_handler: "kata" is not configured`},
 		{"user namespace", func() error {
 			cfg := podConfig()
 			podNS(cfg).UsernsOptions = &runtime.UserNamespace{Mode: runtime.NamespaceMode_CONTAINER}

@@ -9,7 +9,7 @@ import (
 
 // StreamImages is ListImages in batches.
 func (s *Server) StreamImages(r *runtime.StreamImagesRequest, to grpc.ServerStreamingServer[runtime.StreamImagesResponse]) error {
-	images, err := s.images(r.GetFilter().GetImage().GetImage())
+	images, err := s.images(r.Filter)
 	if err != nil {
 		return err
 	}

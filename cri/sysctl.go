@@ -10,7 +10,7 @@ import (
 
 // sysctls checks and normalises the kernel parameters of a pod. Only those that a namespace of
 // the pod's own contains can be set; the others are the host's.
-func sysctls(values map[string]string, at field, ns spec.Namespaces) (map[string]string, error) {
+func sysctls(values map[string]string, at field, p *spec.Pod) (map[string]string, error) {
 	if len(values) == 0 {
 		return nil, nil
 	}
@@ -20,7 +20,7 @@ func sysctls(values map[string]string, at field, ns spec.Namespaces) (map[string
 		if err := sysctlName(name, at); err != nil {
 			return nil, err
 		}
-		if err := sysctlScope(name, at, ns); err != nil {
+		if err := sysctlScope(name, at, p); err != nil {
 			return nil, err
 		}
 		if strings.ContainsAny(values[key], "\x00\n") {
@@ -70,20 +70,19 @@ var ipcSysctls = []string{
 }
 
 // sysctlScope refuses a parameter that belongs to no namespace of the pod's own.
-func sysctlScope(name string, at field, ns spec.Namespaces) error {
+func sysctlScope(name string, at field, p *spec.Pod) error {
 	switch {
 	case strings.HasPrefix(name, "net."):
-		if ns.Network == spec.ModeNode {
+		if p.Namespaces.Network == spec.ModeNode {
 			return at.errorf("would change the host: the pod uses the host's network")
 		}
 	case strings.HasPrefix(name, "fs.mqueue.") || slices.Contains(ipcSysctls, name):
-		if ns.IPC == spec.ModeNode {
+		if p.Namespaces.IPC == spec.ModeNode {
 			return at.errorf("would change the host: the pod uses the host's IPC namespace")
 		}
 	case name == "kernel.domainname":
-		// The UTS namespace goes with the network namespace.
-		if ns.Network == spec.ModeNode {
-			return at.errorf("would change the host: the pod uses the host's network")
+		if !p.OwnsUTS() {
+			return at.errorf("would change the host: the pod uses the host's UTS namespace")
 		}
 	case name == "kernel.hostname":
 		return at.errorf("is set by the field hostname")

@@ -83,20 +83,30 @@ func hosts(pod *spec.Pod, ips []netip.Addr) ([]byte, error) {
 	if pod.Namespaces.Network == spec.ModeNode {
 		return hostCopy("/etc/hosts")
 	}
+	name, err := Hostname(pod)
+	if err != nil {
+		return nil, err
+	}
 	var b bytes.Buffer
 	b.WriteString("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n")
 	for _, ip := range ips {
-		fmt.Fprintf(&b, "%s\t%s\n", ip, pod.Hostname)
+		fmt.Fprintf(&b, "%s\t%s\n", ip, name)
 	}
 	return b.Bytes(), nil
 }
 
-func hostname(pod *spec.Pod) ([]byte, error) {
-	if pod.Namespaces.Network == spec.ModeNode || pod.Hostname == "" {
-		name, err := os.Hostname()
-		return []byte(name + "\n"), err
+// Hostname is what gethostname(2) says in the pod: a pod without a name of its own has the host's,
+// also in a UTS namespace of its own, which begins as a copy.
+func Hostname(pod *spec.Pod) (string, error) {
+	if pod.Hostname != "" {
+		return pod.Hostname, nil
 	}
-	return []byte(pod.Hostname + "\n"), nil
+	return os.Hostname()
+}
+
+func hostname(pod *spec.Pod) ([]byte, error) {
+	name, err := Hostname(pod)
+	return []byte(name + "\n"), err
 }
 
 // resolv is resolv.conf(5) from a DNS configuration, or the host's.

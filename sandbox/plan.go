@@ -79,15 +79,18 @@ func New(id spec.PodID, pod *spec.Pod, l Layout) Plan {
 }
 
 // kinds lists what namespaces the pod owns. The user namespace comes first: the others belong to
-// it. With the host's network goes the host's UTS namespace, as kubelets expect: the pod then
-// carries the host's name.
+// it. With the host's network goes the host's UTS namespace, as kubelets expect, which then give no
+// hostname: the pod carries the host's. One that is given all the same has to have a place.
 func kinds(pod *spec.Pod) []Kind {
 	var out []Kind
 	if pod.Namespaces.User != nil {
 		out = append(out, User)
 	}
 	if pod.Namespaces.Network == spec.ModePod {
-		out = append(out, Net, UTS)
+		out = append(out, Net)
+	}
+	if pod.OwnsUTS() {
+		out = append(out, UTS)
 	}
 	if pod.Namespaces.IPC == spec.ModePod {
 		out = append(out, IPC)

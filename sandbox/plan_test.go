@@ -16,6 +16,7 @@ func TestPrograms(t *testing.T) {
 		pod  spec.Pod
 	}{
 		{"pod", spec.Pod{Hostname: "web-0", Sysctls: map[string]string{"net.ipv4.ip_forward": "1", "kernel.shm_rmid_forced": "1"}}},
+		{"pod-hostnet-named", spec.Pod{Hostname: "web-0", Namespaces: spec.Namespaces{Network: spec.ModeNode, IPC: spec.ModeNode}}},
 		{"pod-userns", spec.Pod{Hostname: "web-0", Namespaces: spec.Namespaces{User: userns}}},
 		{"pod-clocks", spec.Pod{Clocks: &spec.Clocks{Monotonic: 24 * time.Hour, Boottime: -1500 * time.Millisecond}, Namespaces: spec.Namespaces{User: userns}}},
 		{"pod-hostnet", spec.Pod{Namespaces: spec.Namespaces{Network: spec.ModeNode}}},
@@ -55,8 +56,10 @@ func TestFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	data, err = hostname(&spec.Pod{Hostname: "ignored", Namespaces: spec.Namespaces{Network: spec.ModeNode}})
-	if want := host + "\n"; err != nil || string(data) != want {
-		t.Errorf("hostname in the host's network %q, %v; want %q", data, err, want)
+	onHost := spec.Namespaces{Network: spec.ModeNode}
+	for want, pod := range map[string]*spec.Pod{host: {Namespaces: onHost}, "own": {Hostname: "own", Namespaces: onHost}} {
+		if data, err := hostname(pod); err != nil || string(data) != want+"\n" {
+			t.Errorf("hostname in the host's network %q, %v; want %q", data, err, want)
+		}
 	}
 }

@@ -25,7 +25,7 @@ type Identity struct {
 // system.
 //
 // Names are looked up in the image's etc/passwd and etc/group; one that is not there is ErrInvalidArgument. A number
-// needs no entry; if it has one, the primary group comes from it, else it is 0. Unless the request
+// needs no entry but as run_as_username (api.proto); if it has one, the primary group comes from it, else it is 0. Unless the request
 // is for strict groups, those that etc/group lists the user in are added to the request's.
 func ResolveUser(root *os.File, s *spec.Security, imageUser string) (Identity, error) {
 	want, err := wanted(s.User, imageUser)
@@ -54,6 +54,7 @@ func ResolveUser(root *os.File, s *spec.Security, imageUser string) (Identity, e
 type userRequest struct {
 	field       string // who did
 	user, group string // names or numbers; group may be empty
+	listed      bool   // the user has to be in etc/passwd, also if it is a number
 }
 
 // wanted picks whose word counts.
@@ -61,7 +62,7 @@ func wanted(u spec.User, imageUser string) (userRequest, error) {
 	want := userRequest{field: "image user", user: "0"}
 	switch {
 	case u.Name != "":
-		want = userRequest{field: "run_as_username", user: u.Name}
+		want = userRequest{field: "run_as_username", user: u.Name, listed: true}
 	case u.UID != nil:
 		want = userRequest{field: "run_as_user", user: strconv.FormatUint(uint64(*u.UID), 10)}
 	case u.GID != nil:
@@ -97,7 +98,7 @@ func (w userRequest) lookUp(db *database) (Identity, string, error) {
 		if strings.HasPrefix(entry.home, "/") {
 			id.Home = entry.home
 		}
-	case isNumber:
+	case isNumber && !w.listed:
 		id.UID = uid
 	default:
 		return id, "", fmt.Errorf("no user %q in the image's /etc/passwd: %w", w.user, errdefs.ErrInvalidArgument)

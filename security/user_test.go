@@ -91,6 +91,7 @@ func TestResolveUser(t *testing.T) {
 
 		{name: "group alone", root: root, s: spec.Security{User: spec.User{GID: ptr(9)}}, image: "web", err: "run_as_group"},
 		{name: "unknown name", root: root, s: spec.Security{User: spec.User{Name: "nobody"}}, err: `run_as_username: no user "nobody"`},
+		{name: "name that is an unknown number", root: root, s: spec.Security{User: spec.User{Name: "4711"}}, err: `run_as_username: no user "4711"`},
 		{name: "unknown image user", root: root, image: "nobody", err: `image user: no user "nobody"`},
 		{name: "unknown image group", root: root, image: "web:nogroup", err: `no group "nogroup"`},
 		{name: "name, empty image", root: empty, image: "web", err: "no user"},

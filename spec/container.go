@@ -14,8 +14,9 @@ type Container struct {
 	Name    string // metadata.name, unique in the pod together with Attempt
 	Attempt uint32 // metadata.attempt
 
-	Image     string // as the request names it: an id, a digest reference or a tag
-	UserImage string // the name a user wrote in the pod (ImageSpec.user_specified_image)
+	Image            string // as the request names it: an id, a digest reference or a tag
+	UserImage        string // the name a user wrote in the pod (ImageSpec.user_specified_image)
+	ImageAnnotations map[string]string
 
 	Command    []string // replaces the image's entrypoint, unless empty
 	Args       []string // replaces the image's cmd, unless empty

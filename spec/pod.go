@@ -36,6 +36,10 @@ type Pod struct {
 // Key returns the identity under which a repeated call finds the same sandbox.
 func (p *Pod) Key() PodKey { return PodKey{p.UID, p.Attempt} }
 
+// OwnsUTS says whether the pod has a UTS namespace (hostname, domain name) of its own: unless it is to
+// look like the host on its network.
+func (p *Pod) OwnsUTS() bool { return p.Namespaces.Network == ModePod || p.Hostname != "" }
+
 // DNS is the content of a pod's resolv.conf. All fields empty: a copy of the host's.
 type DNS struct {
 	Servers  []string

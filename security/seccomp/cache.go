@@ -46,7 +46,7 @@ func (c *Cache) Filter(s *spec.Security, caps []string) (*Filter, error) {
 	case spec.ProfileLocalhost:
 		f, err := c.localhost(s.Seccomp.Name)
 		if err != nil {
-			return nil, fmt.Errorf("seccomp profile %s: %w", s.Seccomp.Name, err)
+			return nil, fmt.Errorf("linux.security_context.seccomp: profile %s: %w", s.Seccomp.Name, err)
 		}
 		return f, nil
 	}
