@@ -14,7 +14,10 @@ import (
 // run runs the conformance specs to their end. That some fail is not an error of the
 // run.
 func (s *suite) run(t *testing.T, processes int) []spec {
-	args := []string{"-parallel", fmt.Sprint(processes)}
+	var args []string
+	if processes > 1 { // ginkgo refuses the flag otherwise: go test has one of this name
+		args = append(args, "-parallel", fmt.Sprint(processes))
+	}
 	if *focus != "" {
 		args = append(args, "-ginkgo.focus", *focus)
 	}

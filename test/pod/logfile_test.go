@@ -2,7 +2,6 @@ package pod
 
 import (
 	"os"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -24,7 +23,16 @@ func (e entry) text() string {
 	return e.content + "\n"
 }
 
-var logLine = regexp.MustCompile(`(?s)^(\S+) (stdout|stderr) ([PF]) (.*)\n$`)
+// logLine takes a line apart, without a regular expression: some logs are long.
+func logLine(line string) (e entry, ok bool) {
+	at, rest, _ := strings.Cut(line, " ")
+	e.stream, rest, _ = strings.Cut(rest, " ")
+	tag, rest, ok := strings.Cut(rest, " ")
+	e.content, e.partial = strings.TrimSuffix(rest, "\n"), tag == "P"
+	var err error
+	e.at, err = time.Parse(time.RFC3339Nano, at)
+	return e, ok && err == nil && (tag == "P" || tag == "F") && (e.stream == "stdout" || e.stream == "stderr")
+}
 
 // readLog reads a whole log; a line that is not as it has to be is an error. A last line without
 // its end is being written.
@@ -39,15 +47,11 @@ func readLog(t *testing.T, path string) []entry {
 		if !strings.HasSuffix(line, "\n") {
 			break
 		}
-		m := logLine.FindStringSubmatch(line)
-		if m == nil {
+		e, ok := logLine(line)
+		if !ok {
 			t.Fatalf("log %s: malformed line %q", path, line)
 		}
-		at, err := time.Parse(time.RFC3339Nano, m[1])
-		if err != nil {
-			t.Fatalf("log %s: %v", path, err)
-		}
-		out = append(out, entry{at, m[2], m[3] == "P", m[4]})
+		out = append(out, e)
 	}
 	return out
 }
