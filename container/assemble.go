@@ -179,6 +179,9 @@ func namespaces(r Request) []specs.LinuxNamespace {
 	if r.Spec.Security.Namespaces.PID == spec.ModeContainer {
 		out = append(out, specs.LinuxNamespace{Type: specs.PIDNamespace})
 	}
+	if r.Pod.Isolated {
+		out = append(out, specs.LinuxNamespace{Type: specs.UserNamespace})
+	}
 	return out
 }
 

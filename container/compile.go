@@ -39,7 +39,7 @@ type Cgroup struct {
 // Compile makes the program that sets up the container and executes its command. With a
 // terminal, it gives back the console's master side.
 func Compile(s Start) (*nsutil.Program, error) {
-	c := &compiler{Start: s, b: nsutil.NewBuilder()}
+	c := &compiler{Start: s, b: nsutil.NewBuilder(), kernel: map[int]nsutil.Slot{}}
 	process, err := newCredentials(s.OCI.Process, s.Seccomp)
 	if err != nil {
 		return nil, err
@@ -47,9 +47,9 @@ func Compile(s Start) (*nsutil.Program, error) {
 	c.join()
 	c.b.Chdir(c.Attach)
 	c.enterNamespaces()
-	kernel := c.kernelMounts()
+	c.mountKernel(func(string) bool { return true })
 	c.enterRoot()
-	c.attachMounts(kernel)
+	c.attachMounts()
 	c.populateDev()
 	c.hide()
 	c.finishRoot()
@@ -62,11 +62,18 @@ func Compile(s Start) (*nsutil.Program, error) {
 // compiler holds what the parts of one compilation share.
 type compiler struct {
 	Start
-	b    *nsutil.Builder
-	root nsutil.FD // the container's root, once entered
+	b      *nsutil.Builder
+	kernel map[int]nsutil.Slot // the kernel's file systems, mounted but attached nowhere, by their index in the specification
+	root   nsutil.FD           // the container's root, once entered
 }
 
+// userNS says whether the pod has a user namespace.
 func (c *compiler) userNS() bool { return c.Sandbox.Namespaces[sandbox.User] != nil }
+
+// owns says whether the container has a namespace of its own of this kind.
+func (c *compiler) owns(kind specs.LinuxNamespaceType) bool {
+	return slices.ContainsFunc(c.OCI.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == kind })
+}
 
 // join puts the child into its cgroup before anything else, so that all it does is accounted
 // for, and sets what only the host's root may set.
@@ -89,46 +96,57 @@ func cgroupLabel(f *os.File) string {
 }
 
 // enterNamespaces joins the pod's and makes the container's own. The user namespace comes first:
-// it is what gives the right to the rest. A PID namespace shows in children only, hence the fork.
+// it is what gives the right to the rest.
 func (c *compiler) enterNamespaces() {
 	for _, kind := range []sandbox.Kind{sandbox.User, sandbox.Net, sandbox.IPC, sandbox.UTS, sandbox.Time} {
 		if f := c.Sandbox.Namespaces[kind]; f != nil {
 			c.b.SetNS(c.b.File(f, "pod"), kind.Flag())
 		}
 	}
-	ownPID := slices.ContainsFunc(c.OCI.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.PIDNamespace })
-	switch {
-	case c.PIDNS != nil:
+	if c.PIDNS != nil {
 		c.b.SetNS(c.b.File(c.PIDNS, "target"), unix.CLONE_NEWPID)
-		c.b.Unshare(unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP)
+	}
+	if c.owns(specs.UserNamespace) {
+		c.nest()
+		return
+	}
+	c.ownNamespaces()
+	if c.PIDNS != nil {
 		c.b.Fork()
-	case ownPID && c.userNS():
-		c.b.Unshare(unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWPID)
-		c.b.Fork()
-	case ownPID:
-		c.b.CloneFlags(unix.CLONE_NEWPID)
-		c.b.Unshare(unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP)
-	default:
-		c.b.Unshare(unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP)
 	}
 	if c.userNS() {
 		c.b.SetIDs(0, 0, nil)
 	}
 }
 
-// kernelMounts makes the mounts that belong to the namespaces just entered, still detached, by
-// their index in the specification. They are made while the host's /proc and /sys are in sight:
-// in a user namespace the kernel mounts new ones only then (mount_too_revealing, fs/namespace.c).
-func (c *compiler) kernelMounts() map[int]nsutil.Slot {
-	slots := map[int]nsutil.Slot{}
-	for i, m := range c.OCI.Mounts {
-		if c.Prepared.Sources[i].File == nil {
-			o := parseOptions(m)
-			source := nsutil.Option{Key: "source", Value: m.Source}
-			slots[i] = c.b.Mount(m.Type, o.attr.Set, append([]nsutil.Option{source}, o.data...)...)
-		}
+// ownNamespaces makes the container's own. A PID namespace shows in children only: either the child is
+// born in it, or it forks once more.
+func (c *compiler) ownNamespaces() {
+	const own = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP
+	switch {
+	case c.owns(specs.PIDNamespace) && c.userNS():
+		c.b.Unshare(own | unix.CLONE_NEWPID)
+		c.b.Fork()
+	case c.owns(specs.PIDNamespace):
+		c.b.CloneFlags(unix.CLONE_NEWPID)
+		c.b.Unshare(own)
+	default:
+		c.b.Unshare(own)
 	}
-	return slots
+}
+
+// mountKernel makes the mounts of these types, as far as they are not made, that belong to the namespaces
+// the program is in. They are made while the host's /proc and /sys are in sight: in a user namespace the
+// kernel mounts new ones only then (mount_too_revealing, fs/namespace.c).
+func (c *compiler) mountKernel(wanted func(fstype string) bool) {
+	for i, m := range c.OCI.Mounts {
+		if _, made := c.kernel[i]; made || c.Prepared.Sources[i].File != nil || !wanted(m.Type) {
+			continue
+		}
+		o := parseOptions(m)
+		source := nsutil.Option{Key: "source", Value: m.Source}
+		c.kernel[i] = c.b.Mount(m.Type, o.attr.Set, append([]nsutil.Option{source}, o.data...)...)
+	}
 }
 
 // enterRoot makes the prepared root file system the root. What is attached on the way must not
@@ -141,7 +159,7 @@ func (c *compiler) enterRoot() {
 	c.root = c.b.Open("/", unix.O_PATH).FD()
 }
 
-func (c *compiler) attachMounts(kernel map[int]nsutil.Slot) {
+func (c *compiler) attachMounts() {
 	for i, m := range c.OCI.Mounts {
 		src := c.Prepared.Sources[i]
 		if src.File != nil {
@@ -149,7 +167,7 @@ func (c *compiler) attachMounts(kernel map[int]nsutil.Slot) {
 			c.b.Attach(c.b.File(src.File, sourceLabel(m)), place.FD())
 			continue
 		}
-		c.b.Attach(kernel[i].FD(), c.kernelPlace(m.Destination).FD())
+		c.b.Attach(c.kernel[i].FD(), c.kernelPlace(m.Destination).FD())
 	}
 }
 

@@ -86,6 +86,7 @@ func TestPrograms(t *testing.T) {
 	}{
 		{"container", spec.Pod{Hostname: "web-0"}, plain},
 		{"container-userns", spec.Pod{Hostname: "web-0", Namespaces: spec.Namespaces{User: userns}}, spec.Container{Security: own}},
+		{"container-isolated", spec.Pod{Hostname: "web-0", Isolated: true, Namespaces: spec.Namespaces{User: userns}}, spec.Container{Security: own}},
 		{"container-readonly", spec.Pod{Hostname: "web-0"}, spec.Container{Security: readonly, WorkingDir: "/srv/app"}},
 		{"container-tty", spec.Pod{Hostname: "web-0"}, spec.Container{Security: own, TTY: true}},
 	} {

@@ -14,11 +14,12 @@ import (
 	"tare/spec"
 )
 
-// Mount types of our own, for what has no path to bind: the pod's shared memory, and an image, whose
-// id is then the source.
+// Mount types of our own, for what has no path to bind: the pod's shared memory; an image, whose id
+// is then the source; and a file system of the kernel, whose type is, that shows a namespace of the host.
 const (
 	shmType   = "tare-shm"
 	imageType = "tare-image"
+	hostType  = "tare-host"
 )
 
 // mounts lists everything mounted in the container, in the order of mounting.
@@ -79,8 +80,8 @@ func checkPlace(m spec.Mount) error {
 }
 
 // kernelMounts are the file systems of the kernel. One that shows a namespace can be mounted only by
-// who has power over that namespace (mount_namespaces(7)): a pod in a user namespace that uses the host's
-// gets the host's mount of it instead.
+// who has power over that namespace (mount_namespaces(7)): for a pod in a user namespace that uses the host's
+// the daemon does.
 func kernelMounts(r Request) []specs.Mount {
 	out := ownKernelMounts(r)
 	if r.Pod.Namespaces.User == nil {
@@ -93,7 +94,7 @@ func kernelMounts(r Request) []specs.Mount {
 	}
 	for i, m := range out {
 		if foreign[m.Destination] {
-			out[i] = specs.Mount{Destination: m.Destination, Type: "bind", Source: m.Destination, Options: append([]string{"rbind", "rslave"}, m.Options...)}
+			out[i].Type, out[i].Source = hostType, m.Type
 		}
 	}
 	return out

@@ -57,6 +57,8 @@ func Prepare(oci *specs.Spec, sb *sandbox.Sandbox, layers func(spec.ImageID) ([]
 			p.Sources[i], err = shmSource(sb)
 		case imageType:
 			p.Sources[i], err = imageSource(m, sb, layers)
+		case hostType:
+			p.Sources[i], err = hostSource(m)
 		default:
 			p.Sources[i] = Source{IsDir: true}
 		}
@@ -93,6 +95,20 @@ func shmSource(sb *sandbox.Sandbox) (Source, error) {
 		return Source{}, errors.New("the sandbox has no shared memory")
 	}
 	f, err := nsutil.CloneMountFD(sb.Shm, false)
+	return Source{f, true}, err
+}
+
+// hostSource mounts a file system of the kernel for the namespaces that the daemon is in, the host's.
+func hostSource(m specs.Mount) (Source, error) {
+	fs, err := nsutil.FSOpen(m.Source)
+	if err != nil {
+		return Source{}, err
+	}
+	defer fs.Close()
+	if err := fs.SetString("source", m.Source); err != nil {
+		return Source{}, err
+	}
+	f, err := fs.Mount(int(parseOptions(m).attr.Set))
 	return Source{f, true}, err
 }
 

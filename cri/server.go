@@ -79,6 +79,7 @@ type Streams interface {
 // Handler is a runtime handler and what it can do on this kernel.
 type Handler struct {
 	Name              string
+	Isolated          bool // see spec.Pod
 	RecursiveReadonly bool // recursive read-only mounts
 	UserNamespaces    bool // user namespaces and idmapped mounts, both
 }
@@ -141,12 +142,21 @@ func Options(log *slog.Logger) []grpc.ServerOption {
 	}
 }
 
-// checkHandler refuses a runtime handler that does not exist. The empty name is the default one's.
-func (s *Server) checkHandler(name string, at field) error {
+// handler finds a runtime handler. The empty name is the default one's.
+func (s *Server) handler(name string, at field) (Handler, error) {
+	if name == "" {
+		return s.deps.Handlers[0], nil
+	}
 	for _, h := range s.deps.Handlers {
-		if name == "" || h.Name == name {
-			return nil
+		if h.Name == name {
+			return h, nil
 		}
 	}
-	return at.errorf("%q is not configured", name)
+	return Handler{}, at.errorf("%q is not configured", name)
+}
+
+// checkHandler refuses a runtime handler that does not exist.
+func (s *Server) checkHandler(name string, at field) error {
+	_, err := s.handler(name, at)
+	return err
 }

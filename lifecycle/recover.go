@@ -136,7 +136,7 @@ func (r *recovery) recoverProcess(ctx context.Context, c *store.Container, live 
 		return nil
 	}
 	_, err = r.Store.Update(c.Pod, changeContainer(c.ID, func(c *store.Container) (err error) {
-		c.Pid, c.StartedAt, c.Namespaces = held.Pid, time.Now(), namespacesOf(held.Pid)
+		c.Pid, c.StartedAt, c.Namespaces = held.Pid, time.Now(), namespacesOf(held.Pid, c.OCI)
 		c.State, err = c.State.Next(store.ContainerStarted)
 		return err
 	}))

@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -14,8 +15,11 @@ import (
 	"tare/store"
 )
 
-// DefaultHandler is the name of the native runtime handler; the empty name means it too.
-const DefaultHandler = "tare"
+// The names of the runtime handlers.
+const (
+	DefaultHandler  = "tare"     // the empty name means it too
+	IsolatedHandler = "isolated" // spec.Pod.Isolated
+)
 
 // RunPod makes a pod sandbox and returns its id. A repeated call with the same UID and attempt
 // joins the one under way, or returns what it made.
@@ -25,9 +29,6 @@ func (r *Runtime) RunPod(ctx context.Context, pod *spec.Pod) (spec.PodID, error)
 }
 
 func (r *Runtime) runPod(ctx context.Context, pod *spec.Pod) (spec.PodID, error) {
-	if pod.Handler != "" && pod.Handler != DefaultHandler {
-		return "", fmt.Errorf("runtime_handler %q is not configured: %w", pod.Handler, errdefs.ErrInvalidArgument)
-	}
 	if made, err := r.Store.PodByKey(pod.Key()); err == nil {
 		if again, err := r.reuse(ctx, made); again || err != nil {
 			return made.ID, err
@@ -41,7 +42,7 @@ func (r *Runtime) runPod(ctx context.Context, pod *spec.Pod) (spec.PodID, error)
 	plan := sandbox.New(id, pod, r.layout)
 	intent := &store.Pod{
 		ID: id, Spec: *pod, State: store.PodCreating, CreatedAt: time.Now(),
-		Handler: DefaultHandler, NetNS: plan.NetNS, CgroupPath: pod.CgroupParent,
+		Handler: cmp.Or(pod.Handler, DefaultHandler), NetNS: plan.NetNS, CgroupPath: pod.CgroupParent,
 	}
 	if err := r.Store.Create(intent); err != nil {
 		return "", err

@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"tare/cgroup"
@@ -75,7 +77,7 @@ func (l *launch) begin(ctx context.Context, pod spec.PodID, id spec.ContainerID)
 	}
 	l.live.pidfd = started.pidfd
 	_, err = l.Store.Update(pod, changeContainer(id, func(c *store.Container) (err error) {
-		c.Pid, c.StartedAt, c.Namespaces = started.pid, time.Now(), namespacesOf(started.pid)
+		c.Pid, c.StartedAt, c.Namespaces = started.pid, time.Now(), namespacesOf(started.pid, c.OCI)
 		c.State, err = c.State.Next(store.ContainerStarted)
 		return err
 	}))
@@ -248,10 +250,12 @@ func loadCgroup(tree *cgroup.Tree, c *store.Container) (*cgroup.Group, error) {
 	return g, err
 }
 
-// namespacesOf are the inodes of a process's own namespaces. A process that has ended already has none.
-func namespacesOf(pid int) map[string]uint64 {
+// namespacesOf are the inodes of the namespaces that are a container's own, by its first process. One that
+// has ended already is in none.
+func namespacesOf(pid int, oci *specs.Spec) map[string]uint64 {
 	out := map[string]uint64{}
-	for _, kind := range []string{"pid", "mnt", "cgroup"} {
+	for _, ns := range oci.Linux.Namespaces {
+		kind := cmp.Or(procKinds[ns.Type], string(ns.Type))
 		var st unix.Stat_t
 		if unix.Stat(fmt.Sprintf("/proc/%d/ns/%s", pid, kind), &st) == nil {
 			out[kind] = st.Ino
@@ -259,3 +263,6 @@ func namespacesOf(pid int) map[string]uint64 {
 	}
 	return out
 }
+
+// procKinds are the kinds of namespaces that /proc/PID/ns has by other names than the specification.
+var procKinds = map[specs.LinuxNamespaceType]string{specs.MountNamespace: "mnt", specs.NetworkNamespace: "net"}

@@ -100,6 +100,41 @@ func TestUserNamespace(t *testing.T) {
 	}
 }
 
+// nest becomes root of a user namespace inside another that maps 65536 ids, and shows itself.
+func nest(b *Builder, out FD, inner IDMaps) {
+	b.Unshare(unix.CLONE_NEWUSER)
+	b.AwaitMaps(IDMaps{UID: "0 100000 65536\n", GID: "0 200000 65536\n"})
+	b.SetIDs(0, 0, nil)
+	b.NestUserNS(inner)
+	b.Stdio(out, out, out)
+	b.Exec([]string{"/bin/sh"}, []string{"sh", "-c", "id -u; id -g; cat /proc/self/uid_map /proc/self/gid_map"}, []string{"PATH=/bin:/usr/bin"})
+}
+
+func TestNestedUserNamespace(t *testing.T) {
+	out, ws, err := run(t, func(b *Builder, out FD) {
+		nest(b, out, IDMaps{UID: "0 0 65536\n", GID: "0 5 100\n"})
+	})
+	if err != nil || ws.ExitStatus() != 0 {
+		t.Fatalf("err %v, status %v, output %q", err, ws, out)
+	}
+	if got, want := strings.Join(strings.Fields(out), " "), "0 0 0 0 65536 0 5 100"; got != want {
+		t.Errorf("inside: %q, want %q", got, want)
+	}
+}
+
+// TestNestedUserNamespaceFails maps ids that the outer namespace does not have.
+func TestNestedUserNamespaceFails(t *testing.T) {
+	out, ws, err := run(t, func(b *Builder, out FD) {
+		nest(b, out, IDMaps{UID: "0 0 65536\n", GID: "0 0 65537\n"})
+	})
+	if want := `write gid_map "0 0 65537\n": operation not permitted`; err == nil || err.Error() != want {
+		t.Errorf("error %v, want %s", err, want)
+	}
+	if ws.ExitStatus() == 0 || out != "" {
+		t.Errorf("the program went on: status %v, output %q", ws, out)
+	}
+}
+
 // TestGive makes namespaces in a short-lived child and gets them back as descriptors.
 func TestGive(t *testing.T) {
 	b := NewBuilder()

@@ -33,3 +33,14 @@ var ProbeRecursiveReadonly = sync.OnceValue(func() error {
 	defer m.Close()
 	return SetMountAttr(m, MountAttr{Set: unix.MOUNT_ATTR_RDONLY, Recursive: true})
 })
+
+// ProbeMountOptions tries the attributes that are CRI's mount_options (api.proto, Mount), by the same
+// system call.
+var ProbeMountOptions = sync.OnceValue(func() error {
+	m, err := detachedTmpfs()
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	return SetMountAttr(m, MountAttr{Set: unix.MOUNT_ATTR_NOEXEC | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOSUID})
+})

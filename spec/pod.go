@@ -28,6 +28,7 @@ type Pod struct {
 	Privileged   bool    // the pod may hold privileged containers
 	SELinux      string  // label "user:role:type:level", a part empty: not given; or empty
 	Handler      string  // runtime handler; empty: the default
+	Isolated     bool    // each container has a user namespace of its own inside the pod's, which the pod has
 
 	Overhead  *Resources // informational: what the handler itself costs
 	Resources *Resources // informational: the sum over the containers

@@ -57,6 +57,10 @@ func fileFeatures(root string) []feature {
 			name: "recursive read-only mounts", has: "recursiveReadOnly: Enabled",
 			lacks: "recursiveReadOnly is refused", probe: nsutil.ProbeRecursiveReadonly,
 		},
+		{
+			name: "mount options of volumes", has: "noexec, nodev and nosuid", lacks: "volumes with mount options are refused",
+			probe: nsutil.ProbeMountOptions,
+		},
 	}
 }
 
@@ -65,6 +69,14 @@ func processFeatures() []feature {
 		{
 			name: "user namespaces", has: "hostUsers: false", lacks: "pods with hostUsers: false are refused",
 			probe: nsutil.ProbeUserNS,
+		},
+		{
+			name: "user namespaces in user namespaces", has: "runtime handler isolated",
+			lacks: "pods of the runtime handler isolated cannot start containers", probe: nsutil.ProbeNestedUserNS,
+		},
+		{
+			name: "the host's network in a user namespace", has: "hostUsers: false with hostNetwork: true",
+			lacks: "pods with hostUsers: false need a network of their own", probe: nsutil.ProbeUserNSHostNetwork,
 		},
 		{
 			name: "time namespaces", has: "a pod's clocks can be set", lacks: "a restored pod's clocks jump",

@@ -63,11 +63,17 @@ func podNamespaces(change func(*runtime.NamespaceOption)) podOption {
 // runPod makes a pod whose logs are in a directory of the test.
 func (d *daemon) runPod(t *testing.T, options ...podOption) *pod {
 	t.Helper()
+	return d.runPodBy(t, "", options...)
+}
+
+// runPodBy makes it with a runtime handler.
+func (d *daemon) runPodBy(t *testing.T, handler string, options ...podOption) *pod {
+	t.Helper()
 	config := podConfig("pod", options...)
 	if config.LogDirectory == "" {
 		config.LogDirectory = t.TempDir()
 	}
-	resp, err := d.runtime.RunPodSandbox(deadline(t), &runtime.RunPodSandboxRequest{Config: config})
+	resp, err := d.runtime.RunPodSandbox(deadline(t), &runtime.RunPodSandboxRequest{Config: config, RuntimeHandler: handler})
 	if err != nil {
 		t.Fatal(err)
 	}

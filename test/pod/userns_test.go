@@ -152,3 +152,24 @@ func TestUserNamespaceModes(t *testing.T) {
 		t.Errorf("container with a read-only root: %q, %d", out, s.ExitCode)
 	}
 }
+
+// TestUserNamespaceOnHosts runs pods with a user namespace that share another with the host.
+func TestUserNamespaceOnHosts(t *testing.T) {
+	for kind, change := range map[string]func(*runtime.NamespaceOption){
+		"net": func(n *runtime.NamespaceOption) { n.Network = runtime.NamespaceMode_NODE },
+		"ipc": func(n *runtime.NamespaceOption) { n.Ipc = runtime.NamespaceMode_NODE },
+		"pid": func(n *runtime.NamespaceOption) { n.Pid = runtime.NamespaceMode_NODE },
+	} {
+		t.Run(kind, func(t *testing.T) {
+			leavesNothing(t, suite.shared)
+			c := suite.shared.runPod(t, inUserNS, unnamed, podNamespaces(change)).start(sleeper)
+			if own, host := namespaces(t, c.pid()), namespaces(t, os.Getpid()); own[kind] != host[kind] || own["user"] == host["user"] {
+				t.Errorf("namespaces %v, the host's are %v", own, host)
+			}
+			c.exec("test -d /proc/self -a -d /sys/class/net/lo -a -d /dev/mqueue")
+			if got := c.exec("touch /sys/x /proc/sys/x 2>&1; id -u"); !strings.HasSuffix(got, "\n0\n") {
+				t.Errorf("exec says %q", got)
+			}
+		})
+	}
+}
