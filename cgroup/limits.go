@@ -21,7 +21,7 @@ func (t *Tree) settings(r *specs.LinuxResources) ([]setting, error) {
 	}
 	settings, err := translate(r)
 	if err != nil {
-		return nil, fmt.Errorf("resources: %w: %w", err, errdefs.ErrInvalidArgument)
+		return nil, fmt.Errorf("%w: %w", err, errdefs.ErrInvalidArgument)
 	}
 	kept := settings[:0]
 	for _, s := range settings {

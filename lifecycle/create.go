@@ -58,6 +58,9 @@ func (d *draft) create(ctx context.Context, pod spec.PodID, c *spec.Container) (
 	if err := errors.Join(checkSources(c), checkProfile(c)); err != nil {
 		return "", err
 	}
+	if err := d.Cgroups.Check(container.Limits(c.Resources)); err != nil {
+		return "", fmt.Errorf("linux.resources: %w", err)
+	}
 	d.pod = p
 	if d.sb, err = d.sandboxOf(pod); err != nil {
 		return "", err

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
-	"golang.org/x/sys/unix"
 
 	"tare/container"
 	"tare/keeper"
@@ -27,7 +26,7 @@ const (
 )
 
 // ExecSync runs a command in a running container and returns its output and exit code. When
-// timeout (0: none) is over, the command's process group is killed and ErrDeadlineExceeded
+// timeout (0: none) is over, the command is killed with its descendants and ErrDeadlineExceeded
 // returned. A background child of the command that holds its output never holds up the call.
 func (r *Runtime) ExecSync(ctx context.Context, id spec.ContainerID, cmd []string, timeout time.Duration) (spec.ExecResult, error) {
 	t, err := r.running(id)
@@ -110,7 +109,7 @@ func await(ctx context.Context, ran keeper.Ran) (int32, error) {
 	case e, ok := <-ran.Exited:
 		return execResult(ran, e, ok)
 	case <-ctx.Done():
-		if err := nsutil.PidfdSignalGroup(ran.PidFD, unix.SIGKILL); err != nil {
+		if err := nsutil.PidfdKillTree(ran.PidFD); err != nil {
 			return 0, err
 		}
 		<-ran.Exited
@@ -125,7 +124,7 @@ var errKeeperLost = fmt.Errorf("keeper was lost while the command ran: %w", errd
 // have, and nobody waits for its end any more.
 func execResult(ran keeper.Ran, e keeper.Exit, ok bool) (int32, error) {
 	if !ok {
-		return 0, errors.Join(errKeeperLost, nsutil.PidfdSignalGroup(ran.PidFD, unix.SIGKILL))
+		return 0, errors.Join(errKeeperLost, nsutil.PidfdKillTree(ran.PidFD))
 	}
 	return exitCode(e.Status), nil
 }

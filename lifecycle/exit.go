@@ -20,6 +20,9 @@ const (
 	reasonUnknown   = "Unknown"
 )
 
+// exitKilled is the exit code of SIGKILL.
+const exitKilled = 128 + int32(syscall.SIGKILL)
+
 // exitUnknown is the exit code of a process nobody saw ending.
 const exitUnknown = 255
 
@@ -83,8 +86,8 @@ func (e *ending) record(ctx context.Context) error {
 	)
 }
 
-// oomKilled says whether the kernel killed a process of the container for want of memory. Read
-// before the cgroup goes.
+// oomKilled says whether the kernel killed processes of the container for want of memory, after which
+// nobody here killed it. Read before the cgroup goes.
 func oomKilled(live *process) (bool, error) {
 	if live.group == nil {
 		return false, nil
@@ -93,11 +96,12 @@ func oomKilled(live *process) (bool, error) {
 	if errdefs.IsNotFound(err) {
 		return false, nil
 	}
-	return n > 0, err
+	return n > 0 && n+1 != live.oomsAtKill.Load(), err
 }
 
-// verdict is the exit code, as shells count it, and the reason. A container that ended well in spite
-// of a process killed for memory was not ended by that.
+// verdict is the exit code, as shells count it, and the reason. The kernel counts whom it kills for want of
+// memory, it does not name them: what ends by SIGKILL, or passes on as its own exit code that its command
+// did, was ended by that. What outlives a child killed for memory was not, however it ends later.
 func verdict(e keeper.Exit, oom bool) (code int32, reason string) {
 	code = exitCode(e.Status)
 	switch {
@@ -105,7 +109,7 @@ func verdict(e keeper.Exit, oom bool) (code int32, reason string) {
 		return exitUnknown, reasonUnknown
 	case code == 0:
 		return 0, reasonCompleted
-	case oom:
+	case oom && code == exitKilled:
 		return code, reasonOOM
 	}
 	return code, reasonError

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -26,6 +27,9 @@ type process struct {
 	output keeper.Custody
 	stdin  *input // nil: /dev/null. Set before started closes.
 	group  *cgroup.Group
+	// oomsAtKill is, plus one, how many processes the kernel had killed for want of memory when we killed
+	// the rest; 0: we did not.
+	oomsAtKill atomic.Uint64
 
 	started chan struct{} // closed when start has committed, or given up
 	exited  chan struct{} // closed when the exit is on record
@@ -60,11 +64,14 @@ func (p *process) kill(ctx context.Context) error {
 	if !p.running() {
 		return nil
 	}
+	if p.group == nil {
+		return p.signal(unix.SIGKILL)
+	}
+	if n, err := p.group.OOM(); err == nil { // before the first process is killed
+		p.oomsAtKill.CompareAndSwap(0, n+1)
+	}
 	if err := p.signal(unix.SIGKILL); err != nil {
 		return err
-	}
-	if p.group == nil {
-		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, killTimeout)
 	defer cancel()

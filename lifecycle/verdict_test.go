@@ -24,7 +24,11 @@ func TestVerdict(t *testing.T) {
 		{"own code", keeper.Exit{Known: true, Status: exited3}, false, 3, "Error"},
 		{"signal", keeper.Exit{Known: true, Status: segfault}, false, 139, "Error"},
 		{"memory", keeper.Exit{Known: true, Status: killed}, true, 137, "OOMKilled"},
+		{"a child's memory, passed on", keeper.Exit{Known: true, Status: 137 << 8}, true, 137, "OOMKilled"},
 		{"a child's memory, survived", keeper.Exit{Known: true}, true, 0, "Completed"},
+		{"a child's memory, survived for a while", keeper.Exit{Known: true, Status: exited3}, true, 3, "Error"},
+		{"a child's memory, then a fault", keeper.Exit{Known: true, Status: segfault}, true, 139, "Error"},
+		{"killed", keeper.Exit{Known: true, Status: killed}, false, 137, "Error"},
 		{"nobody saw it", keeper.Exit{Status: syscall.WaitStatus(255 << 8)}, false, 255, "Unknown"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -185,3 +185,39 @@ func envNames(text string) []string {
 		return strings.HasPrefix(kv, "SHLVL=") || strings.HasPrefix(kv, "PWD=") || strings.HasPrefix(kv, "_=")
 	})
 }
+
+// TestExecSyncTimeoutTree: what a command started ends with it at its timeout, in whatever session it is.
+func TestExecSyncTimeoutTree(t *testing.T) {
+	leavesNothing(t, suite.shared)
+	c := suite.shared.runPod(t).start(sleeper)
+	_, err := c.tryExec(1, "sh", "-c", "setsid sleep 6161 & setsid sh -c 'sleep 6162 & sleep 6163; true' & sleep 6164; true")
+	if err == nil || !strings.Contains(err.Error(), "1s") {
+		t.Error(err)
+	}
+	await(t, "the command's processes end", func() error {
+		for _, pid := range processes() {
+			if args := cmdline(pid); len(args) == 2 && args[0] == "sleep" && strings.HasPrefix(args[1], "616") {
+				return fmt.Errorf("%v runs", args)
+			}
+		}
+		return nil
+	})
+	if s := c.status(); s.State != runtime.ContainerState_CONTAINER_RUNNING {
+		t.Errorf("container is %s", s.State)
+	}
+}
+
+// TestExecSyncBothStreams writes more than is kept to both streams at once: a client takes no message of
+// more than 16 MiB.
+func TestExecSyncBothStreams(t *testing.T) {
+	leavesNothing(t, suite.shared)
+	c := suite.shared.runPod(t).start(sleeper)
+	resp, err := c.tryExec(20, "sh", "-c", "head -c 17000000 /dev/zero >&2 & head -c 17000000 /dev/zero; wait; exit 5")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const limit, slack = 16 << 20, 1 << 10
+	if sum := len(resp.Stdout) + len(resp.Stderr); len(resp.Stdout) != len(resp.Stderr) || sum > limit || sum < limit-slack || resp.ExitCode != 5 {
+		t.Errorf("%d bytes of stdout, %d of stderr, want half of %d each; exit code %d", len(resp.Stdout), len(resp.Stderr), limit, resp.ExitCode)
+	}
+}

@@ -174,7 +174,7 @@ func TestExits(t *testing.T) {
 		{"terminated", []option{script("kill -TERM $$")}, -1, 143, "Error"},
 		{"stopped", []option{command("sleep", "1000000")}, 0, 137, "Error"},
 		{"out of memory", []option{command("tail", "/dev/zero"), func(c *runtime.ContainerConfig) { c.Linux.Resources.MemoryLimitInBytes = 16 << 20 }}, -1, 137, "OOMKilled"},
-		{"child out of memory", []option{script("tail /dev/zero; exit 9"), func(c *runtime.ContainerConfig) { c.Linux.Resources.MemoryLimitInBytes = 16 << 20 }}, -1, 9, "OOMKilled"},
+		{"child out of memory", []option{script("tail /dev/zero; exit 9"), func(c *runtime.ContainerConfig) { c.Linux.Resources.MemoryLimitInBytes = 16 << 20 }}, -1, 9, "Error"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
