@@ -38,6 +38,9 @@ test-critest: install-packages build ## critest alone: specs in turn, four at a 
 test-vm: build ## tests in a virtual machine with cgroup v2, systemd and AppArmor; PARTS=... runs some of hack/vm/parts
 	@hack/test-vm.sh $(PARTS)
 
+test-kubelet: install-packages build ## pods by a kubelet, standalone; building it takes minutes the first time
+	@$(GO) -C test/kubelet test -count=1 -timeout 0 -v .
+
 bench: install-packages build ## p50/p95 of pods and execs, memory, idle CPU, beside the targets
 	@exec bin/bench
 

@@ -1,0 +1,178 @@
+package kubelet
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// nodeIP is the node's address, of a link that leads nowhere.
+const nodeIP = "192.0.2.10"
+
+// machine is a node: a kubelet, the runtime it drives, and what both find on the host.
+type machine struct {
+	dir, bin string // absolute
+	cgroup   string // below which all cgroups are
+	registry *process
+	daemon   *process
+	kubelet  *process
+	clients
+}
+
+// newMachine prepares the host; nothing runs yet.
+func newMachine() (*machine, error) {
+	// Not in the package's own directory: socket paths end at 107 bytes, unix(7).
+	dir, err := os.MkdirTemp("", "tare-kubelet-")
+	if err != nil {
+		return nil, err
+	}
+	m := &machine{dir: dir, cgroup: "/tare-kubelet-" + os.Getenv(outerVar)}
+	if m.bin, err = filepath.Abs(*bin); err != nil {
+		return nil, err
+	}
+	for _, name := range []string{"manifests", "net.d"} {
+		if err := os.Mkdir(m.path(name), 0o755); err != nil {
+			return nil, err
+		}
+	}
+	if err := errors.Join(address(), m.tunables()); err != nil {
+		return nil, err
+	}
+	_, err = m.run("leak", "take", m.path("before.json"))
+	return m, errors.Join(err, m.makeCgroups())
+}
+
+func (m *machine) path(name string) string { return filepath.Join(m.dir, name) }
+
+// address gives the enclosure a link besides loopback: a kubelet wants an address and a default
+// route.
+func address() error {
+	link := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "eth0"}}
+	if err := netlink.LinkAdd(link); err != nil {
+		return fmt.Errorf("add link: %w", err)
+	}
+	addr, err := netlink.ParseAddr(nodeIP + "/24")
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(netlink.AddrAdd(link, addr), netlink.LinkSetUp(link)); err != nil {
+		return fmt.Errorf("set up link: %w", err)
+	}
+	_, all, _ := net.ParseCIDR("0.0.0.0/0")
+	return netlink.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: all})
+}
+
+// settings are what a kubelet makes of a kernel (pkg/kubelet/cm, setupKernelTunables).
+var settings = map[string]string{
+	"vm/overcommit_memory": "1", "vm/panic_on_oom": "0", "kernel/panic": "10", "kernel/panic_on_oops": "1",
+	"kernel/keys/root_maxkeys": "1000000", "kernel/keys/root_maxbytes": "25000000",
+}
+
+// tunables puts files in the place of settings that are the whole machine's, so that the kubelet
+// finds them as it wants them.
+func (m *machine) tunables() error {
+	var errs []error
+	for name, value := range settings {
+		file := m.path("sysctl-" + strings.ReplaceAll(name, "/", "."))
+		errs = append(errs, os.WriteFile(file, []byte(value+"\n"), 0o644),
+			unix.Mount(file, "/proc/sys/"+name, "", unix.MS_BIND, ""))
+	}
+	return errors.Join(errs...)
+}
+
+// makeCgroups makes the cgroup below which everything happens, in every hierarchy.
+func (m *machine) makeCgroups() error {
+	hierarchies, err := m.hierarchies()
+	if err != nil {
+		return err
+	}
+	for _, dir := range hierarchies {
+		own := filepath.Join(dir, m.cgroup)
+		if err := os.Mkdir(own, 0o755); err != nil {
+			return err
+		}
+		// A cpuset of cgroup v1 is empty at first; in v2 children have what their parent
+		// passes on.
+		for _, name := range []string{"cpuset.cpus", "cpuset.mems"} {
+			if err := inherit(dir, own, name); err != nil {
+				return err
+			}
+		}
+		if err := passOn(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// inherit copies a setting of cgroup v1 from one cgroup to another.
+func inherit(from, to, name string) error {
+	if _, err := os.Stat(filepath.Join(from, "cgroup.controllers")); err == nil {
+		return nil
+	}
+	value, err := os.ReadFile(filepath.Join(from, name))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(to, name), value, 0o644)
+}
+
+// passOn has a cgroup's children have all of its controllers (cgroup-v2.rst, "Top-down
+// Constraint"); in v1 there is nothing to do.
+func passOn(cgroup string) error {
+	controllers, err := os.ReadFile(filepath.Join(cgroup, "cgroup.controllers"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, name := range strings.Fields(string(controllers)) {
+		if err := os.WriteFile(filepath.Join(cgroup, "cgroup.subtree_control"), []byte("+"+name), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// hierarchies are the directories where cgroup file systems are mounted.
+func (m *machine) hierarchies() (dirs []string, err error) {
+	table, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(string(table)) {
+		before, after, _ := strings.Cut(line, " - ")
+		if kind := strings.Fields(after)[0]; kind == "cgroup" || kind == "cgroup2" {
+			dirs = append(dirs, strings.Fields(before)[4])
+		}
+	}
+	return dirs, nil
+}
+
+// removeCgroups removes what kubelet and runtime left empty.
+func (m *machine) removeCgroups() error {
+	hierarchies, err := m.hierarchies()
+	for _, dir := range hierarchies {
+		var below []string
+		err = errors.Join(err, filepath.WalkDir(filepath.Join(dir, m.cgroup), func(path string, d os.DirEntry, err error) error {
+			if err == nil && d.IsDir() {
+				below = append(below, path)
+			}
+			return err
+		}))
+		for i := range below { // the deepest first
+			err = errors.Join(err, os.Remove(below[len(below)-1-i]))
+		}
+	}
+	return err
+}
