@@ -57,7 +57,8 @@ func wireContainerMetadata(c *store.Container) *runtime.ContainerMetadata {
 // wireContainerImage names the image as people know it.
 func wireContainerImage(c *store.Container) *runtime.ImageSpec {
 	return &runtime.ImageSpec{
-		Image: cmp.Or(c.ImageName, c.Spec.Image), UserSpecifiedImage: c.Spec.UserImage, Annotations: c.Spec.ImageAnnotations,
+		Image: cmp.Or(c.ImageName, c.Spec.Image), UserSpecifiedImage: c.Spec.UserImage,
+		Annotations: c.Spec.ImageAnnotations, RuntimeHandler: c.ImageHandler,
 	}
 }
 

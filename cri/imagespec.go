@@ -26,23 +26,13 @@ func (s *Server) image(i *runtime.ImageSpec, at field) (string, error) {
 	return ref, s.checkHandler(i.RuntimeHandler, at.sub("runtime_handler"))
 }
 
-// auth converts a credential; nil stays nil.
-func auth(a *runtime.AuthConfig) *spec.Auth {
-	if a == nil {
-		return nil
-	}
-	return &spec.Auth{
-		Username: a.Username, Password: a.Password, Auth: a.Auth, ServerAddress: a.ServerAddress,
-		IdentityToken: a.IdentityToken, RegistryToken: a.RegistryToken,
-	}
-}
-
 // wireImage tells of an image.
 func wireImage(i *spec.Image) *runtime.Image {
 	uid, username := imageUser(i.Config.User)
 	return &runtime.Image{
 		Id: string(i.ID), RepoTags: i.Tags, RepoDigests: i.Digests, Size: uint64(max(i.Size, 1)),
-		Uid: uid, Username: username, Spec: &runtime.ImageSpec{Image: string(i.ID)}, Pinned: i.Pinned,
+		Uid: uid, Username: username, Pinned: i.Pinned,
+		Spec: &runtime.ImageSpec{Image: string(i.ID), Annotations: i.Annotations, RuntimeHandler: i.Handler},
 	}
 }
 

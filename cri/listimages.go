@@ -27,6 +27,9 @@ func (s *Server) images(f *runtime.ImageFilter) ([]spec.Image, error) {
 		return nil, err
 	}
 	ref := f.GetImage().GetImage()
+	if err := field("filter.image.image").text(ref); err != nil {
+		return nil, err
+	}
 	if ref == "" {
 		return s.deps.Images.List(), nil
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"tare/spec"
 )
 
 // PullImage fetches an image.
@@ -12,7 +14,13 @@ func (s *Server) PullImage(ctx context.Context, r *runtime.PullImageRequest) (*r
 	if err != nil {
 		return nil, err
 	}
-	image, err := s.deps.Images.Pull(ctx, ref, auth(r.Auth))
+	credential, err := auth(r.Auth, "auth")
+	if err != nil {
+		return nil, err
+	}
+	image, err := s.deps.Images.Pull(ctx, spec.Pull{
+		Image: ref, Handler: r.Image.RuntimeHandler, Annotations: r.Image.Annotations, Auth: credential,
+	})
 	if err != nil {
 		return nil, pullError(ctx, err)
 	}

@@ -38,7 +38,7 @@ type Processes interface {
 
 // Images is the image store. Its ErrUnavailable on Pull means the registry.
 type Images interface {
-	Pull(ctx context.Context, ref string, auth *spec.Auth) (spec.Image, error)
+	Pull(ctx context.Context, p spec.Pull) (spec.Image, error)
 	Get(ref string) (spec.Image, error)
 	List() []spec.Image
 	Remove(ctx context.Context, ref string) error

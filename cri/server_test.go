@@ -103,7 +103,7 @@ func (s *served) pod(t *testing.T, id spec.PodID, state store.PodState, labels m
 func TestPanicIsInternal(t *testing.T) {
 	s := serve(t)
 	_, err := s.PullImage(t.Context(), &runtime.PullImageRequest{
-		Image: &runtime.ImageSpec{Image: "busybox"}, Auth: &runtime.AuthConfig{Password: "hunter2"},
+		Image: &runtime.ImageSpec{Image: "busybox"}, Auth: &runtime.AuthConfig{Username: "u", Password: "hunter2"},
 	})
 	if status.Code(err) != codes.Internal {
 		t.Errorf("error %v, want Internal", err)

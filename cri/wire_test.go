@@ -2,6 +2,7 @@ package cri
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -65,12 +66,27 @@ func TestSeconds(t *testing.T) {
 }
 
 func TestAuth(t *testing.T) {
-	if auth(nil) != nil {
-		t.Error("no credential became one")
+	for _, none := range []*runtime.AuthConfig{nil, {}, {ServerAddress: "s"}} {
+		if got, err := auth(none, "auth"); got != nil || err != nil {
+			t.Errorf("no credential became %v, %v", got, err)
+		}
 	}
-	got := auth(&runtime.AuthConfig{Username: "u", Password: "p", Auth: "a", ServerAddress: "s", IdentityToken: "i", RegistryToken: "r"})
-	want := spec.Auth{Username: "u", Password: "p", Auth: "a", ServerAddress: "s", IdentityToken: "i", RegistryToken: "r"}
-	if *got != want {
-		t.Errorf("%+v, want %+v", *got, want)
+	got, err := auth(&runtime.AuthConfig{Username: "u", Password: "p", Auth: "dTpw", ServerAddress: "s", IdentityToken: "i", RegistryToken: "r"}, "auth")
+	want := spec.Auth{Username: "u", Password: "p", Auth: "dTpw", ServerAddress: "s", IdentityToken: "i", RegistryToken: "r"}
+	if err != nil || *got != want {
+		t.Errorf("%+v, %v, want %+v", got, err, want)
+	}
+	const secret = "hunter2"
+	for want, a := range map[string]*runtime.AuthConfig{
+		"auth.username: ":       {Password: secret},
+		"auth.auth: ":           {Auth: secret},
+		"auth.registry_token: ": {RegistryToken: secret + "\r\nHost: x"},
+		"auth.server_address: ": {RegistryToken: secret, ServerAddress: "a b"},
+	} {
+		_, err := auth(a, "auth")
+		wantInvalid(t, err, want)
+		if err != nil && strings.Contains(err.Error(), secret) {
+			t.Errorf("%v shows the secret", err)
+		}
 	}
 }

@@ -106,7 +106,7 @@ func TestCredentials(t *testing.T) {
 			r, s := newRegistryServer(t, demand(c.demanded[0], c.demanded[1], &status)), openStore(t, Options{})
 			ref := r.push(t, "private:v1", imageOf(t, layerOf(t, entry{name: "f", body: "x"})))
 			status.Store(http.StatusUnauthorized)
-			_, err := s.Pull(context.Background(), ref, c.auth)
+			_, err := s.Pull(context.Background(), spec.Pull{Image: ref, Auth: c.auth})
 			if !errors.Is(err, c.class) {
 				t.Fatalf("%v, want class %v", err, c.class)
 			}
@@ -119,7 +119,7 @@ func TestCredentials(t *testing.T) {
 			if err := s.Remove(context.Background(), ref); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := s.Pull(context.Background(), ref, &auth); err != nil {
+			if _, err := s.Pull(context.Background(), spec.Pull{Image: ref, Auth: &auth}); err != nil {
 				t.Errorf("with its server address: %v", err)
 			}
 		})

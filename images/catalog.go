@@ -10,7 +10,6 @@ import (
 
 	cimages "github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/errdefs"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"tare/spec"
 )
@@ -43,9 +42,11 @@ func (c *catalog) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// The last pull of an image is the one that is told of.
+	slices.SortFunc(records, func(a, b cimages.Image) int { return a.UpdatedAt.Compare(b.UpdatedAt) })
 	refs, images := map[string]spec.ImageID{}, map[spec.ImageID]spec.Image{}
 	for _, r := range records {
-		img, err := c.restore(ctx, r.Target)
+		img, err := c.restore(ctx, r)
 		if err != nil {
 			c.engine.log.Warn("image is not whole and is dropped", "image", r.Name, "err", err)
 			if err := c.engine.records.Delete(ctx, r.Name); err != nil {
@@ -64,11 +65,16 @@ func (c *catalog) load(ctx context.Context) error {
 }
 
 // restore reads the image behind a record and makes sure that its layers are kept.
-func (c *catalog) restore(ctx context.Context, target ocispec.Descriptor) (spec.Image, error) {
-	img, chain, err := c.engine.inspect(ctx, target)
+func (c *catalog) restore(ctx context.Context, r cimages.Image) (spec.Image, error) {
+	l, err := listed(r)
 	if err != nil {
 		return spec.Image{}, err
 	}
+	img, chain, err := c.engine.inspect(ctx, l.target)
+	if err != nil {
+		return spec.Image{}, err
+	}
+	l.tell(&img)
 	dirs, err := c.engine.pin(ctx, img.ID, chain)
 	if err != nil {
 		return spec.Image{}, err
@@ -77,15 +83,14 @@ func (c *catalog) restore(ctx context.Context, target ocispec.Descriptor) (spec.
 	return img, nil
 }
 
-// add lists the unpacked image at target under refs, once all of it is on disk. It finishes even
-// if ctx ends meanwhile.
+// add lists an unpacked image, once all of it is on disk. It finishes even if ctx ends meanwhile.
 //
 // Precondition: ctx holds a lease on the image.
-func (c *catalog) add(ctx context.Context, refs []string, target ocispec.Descriptor) (spec.Image, error) {
+func (c *catalog) add(ctx context.Context, l listing) (spec.Image, error) {
 	ctx = context.WithoutCancel(ctx)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	img, chain, err := c.engine.inspect(ctx, target)
+	img, chain, err := c.engine.inspect(ctx, l.target)
 	if err != nil {
 		return spec.Image{}, err
 	}
@@ -98,32 +103,37 @@ func (c *catalog) add(ctx context.Context, refs []string, target ocispec.Descrip
 	if err := c.engine.sync(); err != nil {
 		return spec.Image{}, err
 	}
-	if err := c.engine.record(ctx, refs, target); err != nil {
-		return spec.Image{}, err
-	}
-	c.publish(c.index().with(img, refs, c.pinned))
-	return c.index().images[img.ID], nil
+	return c.list(ctx, l, img)
 }
 
-// adopt lists an image that is here already under refs, of which the last is its digest. It
-// reports whether the image was still here.
-func (c *catalog) adopt(ctx context.Context, refs []string, target ocispec.Descriptor) (spec.Image, bool, error) {
+// adopt lists an image that is here already, and reports whether it was still here.
+func (c *catalog) adopt(ctx context.Context, l listing) (spec.Image, bool, error) {
 	ctx = c.engine.scope(context.WithoutCancel(ctx))
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	id, ok := c.index().refs[refs[len(refs)-1]]
+	id, ok := c.index().refs[l.refs[len(l.refs)-1]]
 	if !ok {
 		return spec.Image{}, false, nil
 	}
-	moved := slices.ContainsFunc(refs, func(ref string) bool { return c.index().refs[ref] != id })
-	if !moved {
-		return c.index().images[id], true, nil
+	img := c.index().images[id]
+	moved := slices.ContainsFunc(l.refs, func(ref string) bool { return c.index().refs[ref] != id })
+	if !moved && l.tells(img) {
+		return img, true, nil
 	}
-	if err := c.engine.record(ctx, refs, target); err != nil {
-		return spec.Image{}, false, err
+	img, err := c.list(ctx, l, img)
+	return img, err == nil, err
+}
+
+// list records and publishes img as l says.
+//
+// Precondition: mu is held, img's layers are.
+func (c *catalog) list(ctx context.Context, l listing, img spec.Image) (spec.Image, error) {
+	if err := c.engine.record(ctx, l); err != nil {
+		return spec.Image{}, err
 	}
-	c.publish(c.index().with(c.index().images[id], refs, c.pinned))
-	return c.index().images[id], true, nil
+	l.tell(&img)
+	c.publish(c.index().with(img, l.refs, c.pinned))
+	return c.index().images[img.ID], nil
 }
 
 // remove unlists the image that ref leads to. Its layers wait for reap.
@@ -194,11 +204,14 @@ func (c *catalog) unpinUnheld(ctx context.Context) error {
 }
 
 // record writes one record per reference, all or none.
-func (e *engine) record(ctx context.Context, refs []string, target ocispec.Descriptor) error {
+func (e *engine) record(ctx context.Context, l listing) error {
 	return e.atomically(ctx, func(ctx context.Context) error {
-		for _, ref := range refs {
-			r := cimages.Image{Name: ref, Target: target}
-			_, err := e.records.Update(ctx, r)
+		for _, ref := range l.refs {
+			r, err := l.record(ref)
+			if err != nil {
+				return err
+			}
+			_, err = e.records.Update(ctx, r)
 			if errdefs.IsNotFound(err) {
 				_, err = e.records.Create(ctx, r)
 			}

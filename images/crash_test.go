@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"tare/spec"
 )
 
 // crashRoot and crashRef make this test binary the victim of TestKilledAnywhere.
@@ -30,7 +32,7 @@ func TestMain(m *testing.M) {
 func pullForEver(root, ref string) {
 	s, err := Open(context.Background(), Options{Root: root}, slog.New(slog.DiscardHandler))
 	for err == nil {
-		if _, err = s.Pull(context.Background(), ref, nil); err == nil {
+		if _, err = s.Pull(context.Background(), spec.Pull{Image: ref}); err == nil {
 			err = s.Remove(context.Background(), ref)
 		}
 	}

@@ -23,6 +23,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"golang.org/x/sys/unix"
+
+	"tare/spec"
 )
 
 // wantNothingLeft asserts that the store holds no blob, no unfinished download, no layer, no lease.
@@ -52,7 +54,7 @@ func wantNothingLeft(t *testing.T, s *Store) {
 // wantFailure pulls and asserts class and text of the error, and that nothing is left.
 func wantFailure(t *testing.T, s *Store, ref string, class error) {
 	t.Helper()
-	_, err := s.Pull(context.Background(), ref, nil)
+	_, err := s.Pull(context.Background(), spec.Pull{Image: ref})
 	if !errors.Is(err, class) {
 		t.Errorf("pull %s: %v, want class %v", ref, err, class)
 	}
@@ -101,7 +103,7 @@ func noise(name string, size int) entry {
 func TestBadReferences(t *testing.T) {
 	s := openStore(t, Options{})
 	for _, ref := range []string{"", "repo/UPPER", "a b", "repo@sha256:123", "repo:", "http://host/repo", "/abs"} {
-		_, err := s.Pull(context.Background(), ref, nil)
+		_, err := s.Pull(context.Background(), spec.Pull{Image: ref})
 		if !errors.Is(err, errdefs.ErrInvalidArgument) || !strings.Contains(err.Error(), ref) {
 			t.Errorf("pull %q: %v, want ErrInvalidArgument", ref, err)
 		}

@@ -12,6 +12,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"golang.org/x/sys/unix"
+
+	"tare/spec"
 )
 
 // mountLayers mounts the layers as a container would see them, detached, and returns the root.
@@ -169,7 +171,7 @@ func TestTarStaysInside(t *testing.T) {
 				}
 				r, s := newRegistryServer(t, nil), openStore(t, Options{})
 				// An error is as good as a file inside: only the outside counts.
-				s.Pull(context.Background(), r.push(t, "evil:v1", imageOf(t, layers...)), nil)
+				s.Pull(context.Background(), spec.Pull{Image: r.push(t, "evil:v1", imageOf(t, layers...))})
 				left, err := os.ReadDir(outside)
 				if err != nil || len(left) != 1 || contentOf(t, canary) != "alive" {
 					t.Errorf("outside now: %v, %v", left, err)

@@ -22,23 +22,24 @@ import (
 const maxDownloads = 6
 
 // Pull fetches and unpacks the image ref leads to, and lists it under its tag and digest. Calls
-// that overlap with the same reference and credential share the work. auth may be nil.
+// that overlap with the same reference and credential share the work, and the first one says the
+// rest.
 //
 // Errors, one sentence naming the reference: ErrInvalidArgument (malformed reference, not an
 // image), ErrNotFound (also: not for this platform), ErrUnavailable (registry unreachable or
 // silent), ErrUnauthenticated, ErrPermissionDenied, ErrResourceExhausted (disk full),
 // ErrDataLoss (content is not what its digest or format says). Nothing of a failed pull stays.
-func (s *Store) Pull(ctx context.Context, ref string, auth *spec.Auth) (spec.Image, error) {
-	named, err := parse(ref)
+func (s *Store) Pull(ctx context.Context, p spec.Pull) (spec.Image, error) {
+	named, err := parse(p.Image)
 	if err != nil {
 		return spec.Image{}, err
 	}
 	key := flightKey{ref: named.String()}
-	if auth != nil {
-		key.auth = *auth
+	if p.Auth != nil {
+		key.auth = *p.Auth
 	}
 	img, err := s.flights.do(ctx, key, func(ctx context.Context) (spec.Image, error) {
-		return s.pull(ctx, named, key.auth)
+		return s.pull(ctx, named, p)
 	})
 	if err != nil {
 		return spec.Image{}, pullError(named.String(), err)
@@ -47,23 +48,23 @@ func (s *Store) Pull(ctx context.Context, ref string, auth *spec.Auth) (spec.Ima
 }
 
 // pull is one flight: it runs once whatever the number of callers.
-func (s *Store) pull(ctx context.Context, named reference.Named, auth spec.Auth) (spec.Image, error) {
+func (s *Store) pull(ctx context.Context, named reference.Named, p spec.Pull) (spec.Image, error) {
 	ctx = s.engine.scope(ctx)
-	source := s.registries.source(ctx, auth)
+	source := s.registries.source(ctx, p.Auth)
 	defer source.close()
 	_, target, err := source.Resolve(ctx, named.String())
 	if err != nil {
 		return spec.Image{}, err
 	}
-	refs := recorded(named, target.Digest)
-	if img, ok, err := s.catalog.adopt(ctx, refs, target); ok || err != nil {
+	l := listing{refs: recorded(named, target.Digest), target: target, handler: p.Handler, annotations: p.Annotations}
+	if img, ok, err := s.catalog.adopt(ctx, l); ok || err != nil {
 		return img, err
 	}
 	fetcher, err := source.Fetcher(ctx, named.String())
 	if err != nil {
 		return spec.Image{}, err
 	}
-	img, err := s.transfer(ctx, fetcher, refs, target)
+	img, err := s.transfer(ctx, fetcher, l)
 	if err != nil {
 		// Now, not in the background: who is told that the disk is full finds it free again.
 		if err := s.catalog.reap(ctx); err != nil {
@@ -75,8 +76,8 @@ func (s *Store) pull(ctx context.Context, named reference.Named, auth spec.Auth)
 	return img, s.engine.count(ctx)
 }
 
-// transfer brings the image at target here and lists it under refs.
-func (s *Store) transfer(ctx context.Context, from remotes.Fetcher, refs []string, target ocispec.Descriptor) (img spec.Image, err error) {
+// transfer brings an image here and lists it.
+func (s *Store) transfer(ctx context.Context, from remotes.Fetcher, l listing) (img spec.Image, err error) {
 	ctx, end, err := s.engine.lease(ctx)
 	if err != nil {
 		return spec.Image{}, err
@@ -84,13 +85,13 @@ func (s *Store) transfer(ctx context.Context, from remotes.Fetcher, refs []strin
 	defer func() {
 		if endErr := end(); err == nil && endErr != nil {
 			// Listed and whole; the lease only keeps garbage, and goes at the next start.
-			s.log.Warn("lease of a pull could not be ended", "image", refs[0], "err", endErr)
+			s.log.Warn("lease of a pull could not be ended", "image", l.refs[0], "err", endErr)
 		}
 	}()
-	if err := s.unpack(ctx, from, target); err != nil {
+	if err := s.unpack(ctx, from, l.target); err != nil {
 		return spec.Image{}, err
 	}
-	return s.catalog.add(ctx, refs, target)
+	return s.catalog.add(ctx, l)
 }
 
 // unpack fetches target and what it refers to for this platform. Layers are fetched and unpacked

@@ -34,7 +34,7 @@ func openStore(t testing.TB, o Options) *Store {
 
 func mustPull(t testing.TB, s *Store, ref string) spec.Image {
 	t.Helper()
-	img, err := s.Pull(context.Background(), ref, nil)
+	img, err := s.Pull(context.Background(), spec.Pull{Image: ref})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -43,8 +43,11 @@ type source struct {
 
 // source returns where one pull gets its image from. hosts.toml is read anew for every pull, so a
 // changed mirror needs no restart. The caller closes it.
-func (r registries) source(ctx context.Context, auth spec.Auth) *source {
-	s := &source{}
+func (r registries) source(ctx context.Context, asked *spec.Auth) *source {
+	s, auth := &source{}, spec.Auth{}
+	if asked != nil {
+		auth = *asked
+	}
 	o := config.HostOptions{
 		Credentials:  func(host string) (string, string, error) { return credential(auth, host) },
 		UpdateClient: func(c *http.Client) error { s.adopt(r, c); return nil },

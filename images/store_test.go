@@ -160,7 +160,7 @@ func TestConcurrentPullsAreOne(t *testing.T) {
 	for i := range 12 {
 		auth := []*spec.Auth{nil, {Username: "u", Password: "p"}}[i%2]
 		done.Go(func() {
-			if _, err := s.Pull(context.Background(), []string{ref, ref, other}[i%3], auth); err != nil {
+			if _, err := s.Pull(context.Background(), spec.Pull{Image: []string{ref, ref, other}[i%3], Auth: auth}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -189,7 +189,7 @@ func TestCancelledPull(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var done sync.WaitGroup
 	done.Go(func() {
-		if _, err := s.Pull(ctx, ref, nil); !errors.Is(err, context.Canceled) {
+		if _, err := s.Pull(ctx, spec.Pull{Image: ref}); !errors.Is(err, context.Canceled) {
 			t.Errorf("cancelled pull: %v", err)
 		}
 	})
@@ -210,7 +210,7 @@ func TestCloseEndsPulls(t *testing.T) {
 	ref := r.push(t, "app:v1", imageOf(t, layer))
 	var done sync.WaitGroup
 	done.Go(func() {
-		if _, err := s.Pull(context.Background(), ref, nil); err == nil {
+		if _, err := s.Pull(context.Background(), spec.Pull{Image: ref}); err == nil {
 			t.Error("pull succeeded on a closed store")
 		}
 	})
@@ -384,7 +384,7 @@ func TestRemoveOnFullDisk(t *testing.T) {
 	if !errors.Is(err, unix.ENOSPC) {
 		t.Fatal(err)
 	}
-	if _, err := s.Pull(context.Background(), r.push(t, "more:v1", imageOf(t, layerOf(t, noise("g", 1<<20)))), nil); !errors.Is(err, errdefs.ErrResourceExhausted) {
+	if _, err := s.Pull(context.Background(), spec.Pull{Image: r.push(t, "more:v1", imageOf(t, layerOf(t, noise("g", 1<<20))))}); !errors.Is(err, errdefs.ErrResourceExhausted) {
 		t.Errorf("pull on a full disk: %v", err)
 	}
 	s = reopen(t, s, o)

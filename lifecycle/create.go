@@ -127,7 +127,7 @@ func (d *draft) newRecord(c *spec.Container) (err error) {
 	}
 	d.rec = &store.Container{
 		ID: spec.NewContainerID(), Pod: d.pod.ID, Spec: *c, State: store.ContainerCreated, CreatedAt: time.Now(),
-		Image: d.img.ID, ImageRef: string(d.img.ID), ImageName: imageName(c, d.img),
+		Image: d.img.ID, ImageRef: imageRef(d.img), ImageName: imageName(c, d.img), ImageHandler: d.img.Handler,
 		StopSignal: stopSignal(c, d.img),
 	}
 	for _, m := range c.Mounts {
@@ -169,6 +169,14 @@ func (d *draft) assemble(lowers []string) error {
 		OpenFiles: d.openFiles,
 	})
 	return err
+}
+
+// imageRef is what pods show as imageID: a digest reference, else the image's id.
+func imageRef(img spec.Image) string {
+	if len(img.Digests) > 0 {
+		return img.Digests[0]
+	}
+	return string(img.ID)
 }
 
 // imageName is what people call the image: what the user wrote, else a tag.

@@ -15,6 +15,18 @@ type Image struct {
 	Config  ocispec.ImageConfig
 	Created time.Time
 	Pinned  bool // never to be garbage collected by the kubelet
+
+	// What the last pull said, of whichever name. The layers are there for all handlers alike.
+	Handler     string
+	Annotations map[string]string
+}
+
+// Pull is what PullImage asks for.
+type Pull struct {
+	Image       string            // reference as people write it
+	Handler     string            // runtime handler; empty: the default one
+	Annotations map[string]string // arbitrary, shown in Image
+	Auth        *Auth             // nil: the node's own credential, if there is one
 }
 
 // Auth is a registry credential of one pull (CRI AuthConfig). Never logged.

@@ -36,9 +36,12 @@ type Container struct {
 	State ContainerState
 
 	Image     spec.ImageID
-	ImageRef  string         // repository@digest, or the image id where there is none
-	ImageName string         // a tag for people, or the reference as asked
-	Volumes   []spec.ImageID // the images mounted as volumes
+	ImageRef  string // repository@digest, or the image id where there is none
+	ImageName string // a tag for people, or the reference as asked
+	// ImageHandler is the runtime handler the image is listed with: the kubelet takes the two
+	// together to tell which images are in use (image_gc_manager.go, getImageTuple).
+	ImageHandler string
+	Volumes      []spec.ImageID // the images mounted as volumes
 
 	CreatedAt  time.Time
 	StartedAt  time.Time // zero: not started
