@@ -23,6 +23,8 @@ func (c *Config) check() error {
 		interfaceName("cni.bridge", c.CNI.Bridge),
 		subnets("cni.subnets", c.CNI.Subnets),
 		absolute("registry.config_path", c.Registry.ConfigPath),
+		absolute("registry.auth_file", c.Registry.AuthFile),
+		absolute("images.verifier_dir", c.Images.VerifierDir),
 		oneOf("cgroup.driver", c.Cgroup.Driver, "auto", "cgroupfs", "systemd"),
 		address("streaming.address", c.Streaming.Address),
 		level("log.level", c.Log.Level),

@@ -40,6 +40,12 @@ type Registry struct {
 	// default is containerd's, because that is where the tools that set up nodes and mirrors
 	// write, and a node that changes its runtime keeps them.
 	ConfigPath string `toml:"config_path" json:"config_path"`
+	// AuthFile holds credentials for pulls that bring none, in the form that docker login writes, by
+	// host or by host and beginning of the repository. Only root may have access to it. Read anew
+	// for every such pull. Empty: none.
+	AuthFile string `toml:"auth_file" json:"auth_file"`
+	// StallTimeout is how long a registry may send nothing before a pull fails. 0: a minute.
+	StallTimeout Duration `toml:"stall_timeout" json:"stall_timeout"`
 }
 
 // Cgroup is about control groups.
@@ -54,8 +60,13 @@ type Cgroup struct {
 
 // Images is about the image store.
 type Images struct {
-	// Pinned are references whose images the kubelet is told never to collect.
+	// Pinned are references whose images the kubelet is told never to collect. "*" in them is any
+	// text: "registry.k8s.io/pause:*".
 	Pinned []string `toml:"pinned" json:"pinned"`
+	// VerifierDir holds programs that judge each image before it is pulled, containerd's image
+	// verifier plugins. Without the directory named here nothing is pulled. Empty:
+	// /opt/containerd/image-verifier/bin, if it exists.
+	VerifierDir string `toml:"verifier_dir" json:"verifier_dir"`
 }
 
 // Streaming is about the server of exec, attach and port-forward sessions, to which the kubelet

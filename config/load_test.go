@@ -31,11 +31,14 @@ netns_dir = "/d"
 timeout = "1m30s"
 [registry]
 config_path = "/e"
+auth_file = "/f"
+stall_timeout = "5s"
 [cgroup]
 driver = "systemd"
 root = "/pods"
 [images]
 pinned = ["registry.k8s.io/pause:3.10"]
+verifier_dir = "/g"
 [streaming]
 address = "::1"
 port = 10250
@@ -45,8 +48,8 @@ level = "debug"
 			change: func(c *Config) {
 				*c = Config{
 					CNI:      CNI{"/a", []string{"/b", "/c"}, "br1", []string{"10.1.0.0/16", "fd00::/64"}, "/d", Duration(90 * time.Second)},
-					Registry: Registry{"/e"}, Cgroup: Cgroup{"systemd", "/pods"},
-					Images: Images{[]string{"registry.k8s.io/pause:3.10"}}, Streaming: Streaming{"::1", 10250}, Log: Log{"debug"},
+					Registry: Registry{"/e", "/f", Duration(5 * time.Second)}, Cgroup: Cgroup{"systemd", "/pods"},
+					Images: Images{[]string{"registry.k8s.io/pause:3.10"}, "/g"}, Streaming: Streaming{"::1", 10250}, Log: Log{"debug"},
 				}
 			},
 		},

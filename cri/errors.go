@@ -84,7 +84,7 @@ func atBeginning(prefix, text string) string {
 	if strings.HasPrefix(text, prefix) {
 		return text
 	}
-	return prefix + text
+	return prefix + strings.Replace(text, prefix, "", 1)
 }
 
 // pullError marks the failures of a pull that the kubelet wants to know: the caller's own deadline,

@@ -77,7 +77,7 @@ func TestPullError(t *testing.T) {
 		{"registry refuses", t.Context(), refused, codes.Unknown, `RegistryUnavailable: pull "a/b:c": connection refused: unavailable`},
 		{"registry stalls", t.Context(), stalled, codes.Unknown, "RegistryUnavailable: context deadline exceeded: unavailable"},
 		{"caller's deadline", late, stalled, codes.DeadlineExceeded, ""},
-		{"unsigned", t.Context(), unsigned, codes.Unknown, `SignatureValidationFailed: pull "a/b:c": SignatureValidationFailed: no key`},
+		{"unsigned", t.Context(), unsigned, codes.Unknown, `SignatureValidationFailed: pull "a/b:c": no key`},
 		{"no such image", t.Context(), errdefs.ErrNotFound, codes.NotFound, "not found"},
 	}
 	for _, tt := range tests {

@@ -19,7 +19,7 @@ import (
 type catalog struct {
 	engine *engine
 	holds  *holds
-	pinned map[string]bool
+	pinned pins
 
 	mu      sync.Mutex // one change at a time, held over I/O: readers never take it
 	current atomic.Pointer[index]

@@ -15,12 +15,13 @@ type index struct {
 	images map[spec.ImageID]spec.Image
 }
 
-// minPrefix is how many digits of an id are taken for an abbreviation of it, and not for a word.
-const minPrefix = 4
+// minPrefix is how many digits of an id are taken for an abbreviation of it. Fewer may be a name:
+// an image "cafe" that is not here must not be found as another one whose id begins so.
+const minPrefix = 12
 
 // newIndex completes the images with their references and pins. Images without any reference
 // are left out.
-func newIndex(refs map[string]spec.ImageID, images map[spec.ImageID]spec.Image, pinned map[string]bool) *index {
+func newIndex(refs map[string]spec.ImageID, images map[spec.ImageID]spec.Image, pinned pins) *index {
 	x := &index{refs: refs, images: make(map[spec.ImageID]spec.Image, len(images))}
 	for _, ref := range slices.Sorted(maps.Keys(refs)) {
 		id := refs[ref]
@@ -34,14 +35,14 @@ func newIndex(refs map[string]spec.ImageID, images map[spec.ImageID]spec.Image, 
 		} else {
 			img.Digests = append(img.Digests, ref)
 		}
-		img.Pinned = img.Pinned || pinned[ref]
+		img.Pinned = img.Pinned || pinned.hold(ref)
 		x.images[id] = img
 	}
 	return x
 }
 
 // with returns the index in which refs lead to img.
-func (x *index) with(img spec.Image, refs []string, pinned map[string]bool) *index {
+func (x *index) with(img spec.Image, refs []string, pinned pins) *index {
 	next, images := maps.Clone(x.refs), maps.Clone(x.images)
 	for _, ref := range refs {
 		next[ref] = img.ID

@@ -28,7 +28,8 @@ const maxDownloads = 6
 // Errors, one sentence naming the reference: ErrInvalidArgument (malformed reference, not an
 // image), ErrNotFound (also: not for this platform), ErrUnavailable (registry unreachable or
 // silent), ErrUnauthenticated, ErrPermissionDenied, ErrResourceExhausted (disk full),
-// ErrDataLoss (content is not what its digest or format says). Nothing of a failed pull stays.
+// ErrDataLoss (content is not what its digest or format says), spec.ErrSignatureValidationFailed.
+// Nothing of a failed pull stays.
 func (s *Store) Pull(ctx context.Context, p spec.Pull) (spec.Image, error) {
 	named, err := parse(p.Image)
 	if err != nil {
@@ -50,10 +51,16 @@ func (s *Store) Pull(ctx context.Context, p spec.Pull) (spec.Image, error) {
 // pull is one flight: it runs once whatever the number of callers.
 func (s *Store) pull(ctx context.Context, named reference.Named, p spec.Pull) (spec.Image, error) {
 	ctx = s.engine.scope(ctx)
-	source := s.registries.source(ctx, p.Auth)
+	source, err := s.registries.source(ctx, named, p.Auth)
+	if err != nil {
+		return spec.Image{}, err
+	}
 	defer source.close()
 	_, target, err := source.Resolve(ctx, named.String())
 	if err != nil {
+		return spec.Image{}, err
+	}
+	if err := s.verifier.verify(ctx, named.String(), target); err != nil {
 		return spec.Image{}, err
 	}
 	l := listing{refs: recorded(named, target.Digest), target: target, handler: p.Handler, annotations: p.Annotations}

@@ -101,7 +101,7 @@ func TestPullByTagAndDigest(t *testing.T) {
 	if again := mustPull(t, other, both); len(again.Tags) != 0 || again.ID != got.ID {
 		t.Errorf("pulled by tag and digest: %+v", again)
 	}
-	for _, by := range []string{string(got.ID), strings.TrimPrefix(string(got.ID), "sha256:"), string(got.ID)[:15], digest, both} {
+	for _, by := range []string{string(got.ID), strings.TrimPrefix(string(got.ID), "sha256:"), string(got.ID)[:19], digest, both} {
 		if found, err := other.Get(by); err != nil || found.ID != got.ID {
 			t.Errorf("get %q: %v, %v", by, found.ID, err)
 		}

@@ -37,15 +37,3 @@ func isTag(ref string) bool {
 	_, tagged := named.(reference.Tagged)
 	return tagged
 }
-
-// normalisedSet returns refs in full as a set; what is no reference cannot name an image and is
-// left out.
-func normalisedSet(refs []string) map[string]bool {
-	set := make(map[string]bool, len(refs))
-	for _, ref := range refs {
-		if named, err := parse(ref); err == nil {
-			set[named.String()] = true
-		}
-	}
-	return set
-}

@@ -3,18 +3,16 @@ package images
 import (
 	"cmp"
 	"context"
-	"encoding/base64"
 	"fmt"
 	"net"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/remotes"
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 	"github.com/containerd/containerd/v2/core/remotes/docker/config"
-	"github.com/containerd/errdefs"
+	"github.com/distribution/reference"
 
 	"tare/spec"
 )
@@ -22,16 +20,22 @@ import (
 // registries is how registries are reached: configuration and deadlines.
 type registries struct {
 	configDir          string // certs.d, or empty
+	authFile           string // the node's credentials, or empty
 	dial, reply, stall time.Duration
 }
 
-func newRegistries(o Options) registries {
+// newRegistries reads the credentials once, to say at the start what is wrong with them.
+func newRegistries(o Options) (r registries, err error) {
+	if o.AuthFile != "" {
+		_, err = readAuthFile(o.AuthFile)
+	}
 	return registries{
 		configDir: o.RegistryConfig,
+		authFile:  o.AuthFile,
 		dial:      cmp.Or(o.DialTimeout, DefaultDialTimeout),
 		reply:     cmp.Or(o.ReplyTimeout, DefaultReplyTimeout),
 		stall:     cmp.Or(o.StallTimeout, DefaultStallTimeout),
-	}
+	}, err
 }
 
 // source is a resolver with the connections of one pull.
@@ -41,26 +45,23 @@ type source struct {
 	transports []*http.Transport
 }
 
-// source returns where one pull gets its image from. hosts.toml is read anew for every pull, so a
-// changed mirror needs no restart. The caller closes it.
-func (r registries) source(ctx context.Context, asked *spec.Auth) *source {
-	s, auth := &source{}, spec.Auth{}
-	if asked != nil {
-		auth = *asked
+// source returns where one pull gets its image from. hosts.toml and the node's credentials are read
+// anew for every pull, so a change needs no restart. The caller closes it.
+func (r registries) source(ctx context.Context, named reference.Named, asked *spec.Auth) (*source, error) {
+	known, err := r.credentialsFor(named, asked)
+	if err != nil {
+		return nil, err
 	}
+	s := &source{}
 	o := config.HostOptions{
-		Credentials:  func(host string) (string, string, error) { return credential(auth, host) },
+		Credentials:  known.login,
 		UpdateClient: func(c *http.Client) error { s.adopt(r, c); return nil },
 	}
 	if r.configDir != "" {
 		o.HostDir = config.HostDirFromRoot(r.configDir)
 	}
-	hosts := config.ConfigureHosts(ctx, o)
-	if auth.RegistryToken != "" {
-		hosts = withToken(hosts, auth)
-	}
-	s.Resolver = docker.NewResolver(docker.ResolverOptions{Hosts: hosts})
-	return s
+	s.Resolver = docker.NewResolver(docker.ResolverOptions{Hosts: withTokens(config.ConfigureHosts(ctx, o), known)})
+	return s, nil
 }
 
 // adopt gives a client of containerd's making our deadlines. It is called again for a host with
@@ -90,56 +91,13 @@ func (s *source) close() {
 	}
 }
 
-// credential returns user and password for host, or "" and a refresh token, or nothing.
-func credential(auth spec.Auth, host string) (user, secret string, err error) {
-	if !meantFor(auth.ServerAddress, host) {
-		return "", "", nil
-	}
-	switch {
-	case auth.Username != "":
-		return auth.Username, auth.Password, nil
-	case auth.IdentityToken != "":
-		return "", auth.IdentityToken, nil
-	case auth.Auth != "":
-		b, err := base64.StdEncoding.DecodeString(auth.Auth)
-		user, secret, ok := strings.Cut(string(b), ":")
-		if err != nil || !ok {
-			return "", "", fmt.Errorf("auth is not base64 of user:password: %w", errdefs.ErrInvalidArgument)
-		}
-		return user, strings.TrimRight(secret, "\x00"), nil
-	}
-	return "", "", nil
-}
-
-// meantFor reports whether a credential for address (a host, or a URL as `docker login` stores
-// it; empty: any) may be shown to host.
-func meantFor(address, host string) bool {
-	if address == "" {
-		return true
-	}
-	if _, rest, ok := strings.Cut(address, "://"); ok {
-		address = rest
-	}
-	address, _, _ = strings.Cut(address, "/")
-	return canonicalHost(address) == canonicalHost(host)
-}
-
-// canonicalHost knows the names of the one registry that has several.
-func canonicalHost(host string) string {
-	switch host {
-	case "docker.io", "index.docker.io", "registry-1.docker.io":
-		return "docker.io"
-	}
-	return host
-}
-
-// withToken makes requests carry the bearer token the caller already has.
-func withToken(hosts docker.RegistryHosts, auth spec.Auth) docker.RegistryHosts {
+// withTokens makes requests carry the bearer tokens that are known already.
+func withTokens(hosts docker.RegistryHosts, known credentials) docker.RegistryHosts {
 	return func(name string) ([]docker.RegistryHost, error) {
 		all, err := hosts(name)
 		for i := range all {
-			if meantFor(auth.ServerAddress, all[i].Host) {
-				all[i].Authorizer = bearer(auth.RegistryToken)
+			if token := known(all[i].Host).RegistryToken; token != "" {
+				all[i].Authorizer = bearer(token)
 			}
 		}
 		return all, err

@@ -16,7 +16,9 @@ import (
 type Options struct {
 	Root           string        // directory of the store, made if absent; one process at a time
 	RegistryConfig string        // certs.d directory of <host>/hosts.toml; may be empty or absent
-	Pinned         []string      // references whose images are reported as never to be collected
+	AuthFile       string        // credentials for pulls that bring none, as docker login writes them; empty: none
+	VerifierDir    string        // programs that judge images; empty: DefaultVerifierDir, if it exists
+	Pinned         []string      // references and patterns of images reported as never to be collected
 	DialTimeout    time.Duration // to connect to a registry; zero: DefaultDialTimeout
 	ReplyTimeout   time.Duration // from a request to the head of its reply; zero: DefaultReplyTimeout
 	StallTimeout   time.Duration // between two pieces of a body; zero: DefaultStallTimeout
@@ -34,6 +36,7 @@ const (
 type Store struct {
 	engine     *engine
 	registries registries
+	verifier   *verifier
 	catalog    *catalog
 	flights    flights
 	shared     *keyLocks // blobs and layers in transfer
@@ -45,11 +48,23 @@ type Store struct {
 // of pulls. Layers of images that are no longer listed stay until Sweep, since containers that
 // outlived the daemon may run on them. ErrUnavailable: another process has the store open.
 func Open(ctx context.Context, o Options, log *slog.Logger) (*Store, error) {
+	pinned, err := newPins(o.Pinned)
+	if err != nil {
+		return nil, err
+	}
+	registries, err := newRegistries(o)
+	if err != nil {
+		return nil, err
+	}
+	verifier, err := newVerifier(o.VerifierDir)
+	if err != nil {
+		return nil, err
+	}
 	e, err := openEngine(ctx, o.Root, log)
 	if err != nil {
 		return nil, fmt.Errorf("open image store %s: %w", o.Root, err)
 	}
-	c := &catalog{engine: e, holds: newHolds(), pinned: normalisedSet(o.Pinned)}
+	c := &catalog{engine: e, holds: newHolds(), pinned: pinned}
 	if err := c.load(ctx); err != nil {
 		e.close()
 		return nil, fmt.Errorf("list images of %s: %w", o.Root, err)
@@ -57,7 +72,7 @@ func Open(ctx context.Context, o Options, log *slog.Logger) (*Store, error) {
 	if err := e.collect(ctx); err != nil { // a full disk must not keep the daemon down
 		log.Warn("unfinished pulls could not be removed", "err", err)
 	}
-	s := &Store{engine: e, registries: newRegistries(o), catalog: c, shared: &keyLocks{}, log: log}
+	s := &Store{engine: e, registries: registries, verifier: verifier, catalog: c, shared: &keyLocks{}, log: log}
 	s.janitor = startJanitor(ctx, c)
 	return s, nil
 }
@@ -73,7 +88,7 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// Get finds an image by id (with or without "sha256:", or an unambiguous beginning of it), by
+// Get finds an image by id (with or without "sha256:", or an unambiguous beginning of it, of twelve digits), by
 // tag as people write it ("busybox" is docker.io/library/busybox:latest), or by digest.
 func (s *Store) Get(ref string) (spec.Image, error) {
 	if img, ok := s.catalog.index().find(ref); ok {

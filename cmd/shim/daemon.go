@@ -65,10 +65,7 @@ func open(ctx context.Context, s settings, log *slog.Logger) (_ *daemon, err err
 		return nil, fmt.Errorf("open cgroups: %w", err)
 	}
 	d.onClose(d.cgroups.Close)
-	d.images, err = images.Open(ctx, images.Options{
-		Root: filepath.Join(s.Root, "images"), RegistryConfig: s.Config.Registry.ConfigPath, Pinned: s.Config.Images.Pinned,
-	}, log)
-	if err != nil {
+	if d.images, err = images.Open(ctx, imageOptions(s), log); err != nil {
 		return nil, err
 	}
 	d.onClose(d.images.Close)
@@ -141,6 +138,14 @@ func (d *daemon) server(ctx context.Context) (*grpc.Server, error) {
 		SystemdCgroup: d.cgroups.Driver() == cgroup.DriverSystemd, Config: d.settings,
 	}).Register(s)
 	return s, nil
+}
+
+func imageOptions(s settings) images.Options {
+	c := s.Config
+	return images.Options{
+		Root: filepath.Join(s.Root, "images"), RegistryConfig: c.Registry.ConfigPath, AuthFile: c.Registry.AuthFile,
+		VerifierDir: c.Images.VerifierDir, Pinned: c.Images.Pinned, StallTimeout: time.Duration(c.Registry.StallTimeout),
+	}
 }
 
 func networkOptions(s settings) cni.Options {
