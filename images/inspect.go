@@ -54,9 +54,6 @@ func (e *engine) inspect(ctx context.Context, target ocispec.Descriptor) (spec.I
 	if err != nil {
 		return spec.Image{}, "", err
 	}
-	if !cimages.IsConfigType(manifest.Config.MediaType) {
-		return spec.Image{}, "", fmt.Errorf("no container image but %s: %w", manifest.Config.MediaType, errdefs.ErrInvalidArgument)
-	}
 	config, err := e.config(ctx, manifest.Config)
 	if err != nil {
 		return spec.Image{}, "", err

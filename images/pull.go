@@ -106,7 +106,7 @@ func (s *Store) transfer(ctx context.Context, from remotes.Fetcher, l listing) (
 func (s *Store) unpack(ctx context.Context, from remotes.Fetcher, target ocispec.Descriptor) error {
 	platform := newNodePlatform()
 	store := s.engine.content
-	children := cimages.ChildrenHandler(store)
+	children := onlyImages(cimages.ChildrenHandler(store))
 	// Compressed layers get no label that keeps them: once unpacked they are waste.
 	children = cimages.SetChildrenMappedLabels(store, children, cimages.ChildGCLabelsFilterLayers)
 	children = cimages.FilterPlatforms(children, platform)
@@ -127,7 +127,7 @@ func (s *Store) unpack(ctx context.Context, from remotes.Fetcher, target ocispec
 	if err != nil {
 		return err
 	}
-	fetch := cimages.Handlers(refuseOldManifests, remotes.FetchHandler(store, from), s.refuseForeign(), children)
+	fetch := cimages.Handlers(refuseUnreadable, remotes.FetchHandler(store, from), s.refuseForeign(), children)
 	err = cimages.Dispatch(ctx, unpacker.Unpack(fetch), nil, target)
 	// Wait in any case: what it started must not outlive the lease.
 	if _, waitErr := unpacker.Wait(); err == nil {
@@ -139,13 +139,43 @@ func (s *Store) unpack(ctx context.Context, from remotes.Fetcher, target ocispec
 	return nil
 }
 
-// refuseOldManifests names the one manifest format that has no digests of its layers' content.
-var refuseOldManifests = cimages.HandlerFunc(func(_ context.Context, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
-	if d.MediaType == cimages.MediaTypeDockerSchema1Manifest {
+// maxDocument bounds what is read into memory: registries need not take manifests above 4 MiB
+// (distribution-spec, Pushing Manifests), and configurations are smaller.
+const maxDocument = 8 << 20
+
+// refuseUnreadable names the one manifest format that has no digests of its layers' content, and
+// what memory is too good for.
+var refuseUnreadable = cimages.HandlerFunc(func(_ context.Context, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+	if err := d.Digest.Validate(); err != nil { // it becomes part of a URL
+		return nil, fmt.Errorf("%s: digest %q: %w: %w", d.MediaType, d.Digest, err, errdefs.ErrInvalidArgument)
+	}
+	switch {
+	case d.MediaType == cimages.MediaTypeDockerSchema1Manifest:
 		return nil, fmt.Errorf("manifest has the withdrawn format %s: %w", d.MediaType, errdefs.ErrInvalidArgument)
+	case d.Size > maxDocument && !cimages.IsLayerType(d.MediaType):
+		return nil, fmt.Errorf("%s of %d bytes is larger than %d: %w", d.MediaType, d.Size, maxDocument, errdefs.ErrInvalidArgument)
 	}
 	return nil, nil
 })
+
+// onlyImages refuses manifests of anything else than a container image.
+func onlyImages(children cimages.HandlerFunc) cimages.HandlerFunc {
+	return func(ctx context.Context, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+		all, err := children(ctx, d)
+		if err != nil || !cimages.IsManifestType(d.MediaType) {
+			return all, err
+		}
+		for i, child := range all { // the first one is the configuration
+			if i == 0 && !cimages.IsConfigType(child.MediaType) {
+				return nil, fmt.Errorf("no container image but %q: %w", child.MediaType, errdefs.ErrInvalidArgument)
+			}
+			if i > 0 && !cimages.IsLayerType(child.MediaType) {
+				return nil, fmt.Errorf("layer of unknown type %q: %w", child.MediaType, errdefs.ErrInvalidArgument)
+			}
+		}
+		return all, nil
+	}
+}
 
 // refuseForeign looks at the configuration, which is fetched before the layers: what cannot run
 // here is not worth their download.

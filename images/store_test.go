@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -203,6 +204,51 @@ func TestConcurrentPullsAreOne(t *testing.T) {
 	}
 }
 
+// Who joined a pull gets it, whoever leaves; the registry is asked once.
+func TestJoinedPullSurvivesItsFirstCaller(t *testing.T) {
+	asked, gate, layer := make(chan struct{}), make(chan struct{}), layerOf(t, noise("f", 10_000))
+	body := compressed(t, layer)
+	var fetches atomic.Int32
+	r := newRegistryServer(t, onBlob(digestOf(t, layer), func(w http.ResponseWriter, _ *http.Request) {
+		if fetches.Add(1) == 1 {
+			close(asked)
+		}
+		<-gate
+		w.Write(body)
+	}))
+	s := openStore(t, Options{})
+	ref := r.push(t, "app:v1", imageOf(t, layer))
+	ctx, cancel := context.WithCancel(context.Background())
+	var first, second sync.WaitGroup
+	first.Go(func() {
+		if _, err := s.Pull(ctx, spec.Pull{Image: ref}); !errors.Is(err, context.Canceled) {
+			t.Errorf("cancelled pull: %v", err)
+		}
+	})
+	<-asked
+	second.Go(func() { mustPull(t, s, ref) })
+	for s.flights.waiters(flightKey{ref: ref}) < 2 {
+		runtime.Gosched()
+	}
+	cancel()
+	first.Wait()
+	close(gate)
+	second.Wait()
+	if n := fetches.Load(); n != 1 {
+		t.Errorf("layer was fetched %d times, want once", n)
+	}
+}
+
+// waiters is how many wait for a pull.
+func (fs *flights) waiters(key flightKey) int {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if f := fs.running[key]; f != nil {
+		return f.waiters
+	}
+	return 0
+}
+
 func TestCancelledPull(t *testing.T) {
 	asked, layer := make(chan struct{}), layerOf(t, noise("f", 10_000))
 	body := compressed(t, layer)
@@ -296,6 +342,49 @@ func TestLayersOutliveTheirImage(t *testing.T) {
 		t.Errorf("acquire of removed layers: %v", err)
 	}
 	s.Release(img.ID) // once too often
+}
+
+// What the last pull said is told until the next one, across restarts.
+func TestWhatThePullSaid(t *testing.T) {
+	r, o := newRegistryServer(t, nil), Options{Root: t.TempDir()}
+	s := openUnclosed(t, o)
+	img := imageOf(t, layerOf(t, entry{name: "f", body: "x"}))
+	one, two := r.push(t, "app:one", img), r.push(t, "app:two", img)
+	long := map[string]string{"pod": strings.Repeat("annotation ", 20_000), "": "no key"}
+	for _, p := range []spec.Pull{
+		{Image: one},
+		{Image: one, Handler: "tare", Annotations: map[string]string{"a": "1", "b": ""}},
+		{Image: two, Annotations: map[string]string{"a": "2"}},
+		{Image: one, Handler: "other", Annotations: long},
+		{Image: two},
+	} {
+		got, err := s.Pull(t.Context(), p)
+		if err != nil || got.Handler != p.Handler || !maps.Equal(got.Annotations, p.Annotations) {
+			t.Fatalf("pull %+v: %+v, %v", p, got, err)
+		}
+		s = reopen(t, s, o)
+		if got, err := s.Get(string(got.ID)); err != nil || got.Handler != p.Handler || !maps.Equal(got.Annotations, p.Annotations) {
+			t.Errorf("after %+v and a restart: %+v, %v", p, got, err)
+		}
+	}
+	defer s.Close()
+}
+
+// One image under names of several repositories: removing one removes all (api.proto, RemoveImage).
+func TestRemoveAcrossRepositories(t *testing.T) {
+	r, s := newRegistryServer(t, nil), openStore(t, Options{Pinned: []string{"*/a:*"}})
+	img := imageOf(t, layerOf(t, entry{name: "f", body: "x"}))
+	names := []string{r.push(t, "a:v1", img), r.push(t, "b/c:v2", img)}
+	byDigest := r.host + "/b/c@" + digestOf(t, img)
+	for _, by := range []string{names[0], names[1], byDigest, string(idOf(t, img)), string(idOf(t, img))[7:19]} {
+		mustPull(t, s, names[0])
+		both := mustPull(t, s, names[1])
+		if !slices.Equal(both.Tags, names) || len(both.Digests) != 2 || !both.Pinned {
+			t.Errorf("two names of one image: %+v", both)
+		}
+		remove(t, s, by) // a pin is for the kubelet, not for who asks
+		wantNothingLeft(t, s)
+	}
 }
 
 func TestRestart(t *testing.T) {
