@@ -43,7 +43,7 @@ func TestWireError(t *testing.T) {
 		{"status", status.Error(codes.Aborted, "x"), codes.Aborted, "x"},
 		{
 			"image volume", wrap(fmt.Errorf("%w: sub path: %w", spec.ErrImageVolumeMountFailed, errdefs.ErrNotFound)), codes.Unknown,
-			"ImageVolumeMountFailed: start container 12ab: ImageVolumeMountFailed: sub path: not found",
+			"ImageVolumeMountFailed: start container 12ab: sub path: not found",
 		},
 		{"image volume first", fmt.Errorf("%w: x", spec.ErrImageVolumeMountFailed), codes.Unknown, "ImageVolumeMountFailed: x"},
 		{"rro", fmt.Errorf("%w: x", spec.ErrRROUnsupported), codes.FailedPrecondition, "RROUnsupported: x"},

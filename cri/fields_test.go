@@ -162,7 +162,7 @@ var fields = map[string]map[string]string{
 		"sandbox_config": "informational: an image is the same in every pod",
 	},
 	"PullImageRequest.image": {
-		"image": honoured, "annotations": ofPulls, "user_specified_image": ofContainers, "runtime_handler": honoured, "image_ref": ofAnswers,
+		"image": honoured, "annotations": honoured, "user_specified_image": ofContainers, "runtime_handler": honoured, "image_ref": ofAnswers,
 	},
 	"AuthConfig": {
 		"username": honoured, "password": honoured, "auth": honoured, "server_address": honoured, "identity_token": honoured, "registry_token": honoured,

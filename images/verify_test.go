@@ -33,18 +33,18 @@ func TestVerifiers(t *testing.T) {
 		scripts map[string]string
 		refusal string // word of the error; empty: accepted
 	}{
-		"none":              {nil, ""},
-		"accepts":           {map[string]string{"a": "echo fine"}, ""},
-		"refuses":           {map[string]string{"a": "exit 0", "b": "echo no key; exit 1"}, "verifier b rejected image (exit code 1): no key"},
-		"by name":           {map[string]string{"a": `[ "$2" = "` + ref + `" ] || exit 3`}, ""},
-		"by other name":     {map[string]string{"a": `[ "$2" = trusted ] || exit 3`}, "exit code 3"},
-		"reads descriptor":  {map[string]string{"a": `read d; case $d in *"$4"*) ;; *) exit 4; esac`}, ""},
-		"says a lot":        {map[string]string{"a": `head -c 1000000 /dev/zero | tr '\0' x; exit 5`}, "(stdout truncated)"},
-		"several lines":     {map[string]string{"a": `printf 'one\ntwo\n'; exit 6`}, "one; two"},
-		"dies":              {map[string]string{"a": "kill -9 $$"}, "killed"},
-		"cannot be run":     {map[string]string{"README": ""}, "permission denied"},
-		"takes its time":    {map[string]string{"a": "sleep 60 & wait"}, "killed"},
-		"no such program":   {map[string]string{"a": "exec /no/such/program"}, "exit code 127"},
+		"none":             {nil, ""},
+		"accepts":          {map[string]string{"a": "echo fine"}, ""},
+		"refuses":          {map[string]string{"a": "exit 0", "b": "echo no key; exit 1"}, "verifier b rejected image (exit code 1): no key"},
+		"by name":          {map[string]string{"a": `[ "$2" = "` + ref + `" ] || exit 3`}, ""},
+		"by other name":    {map[string]string{"a": `[ "$2" = trusted ] || exit 3`}, "exit code 3"},
+		"reads descriptor": {map[string]string{"a": `read d; case $d in *"$4"*) ;; *) exit 4; esac`}, ""},
+		"says a lot":       {map[string]string{"a": `head -c 1000000 /dev/zero | tr '\0' x; exit 5`}, "(stdout truncated)"},
+		"several lines":    {map[string]string{"a": `printf 'one\ntwo\n'; exit 6`}, "one; two"},
+		"dies":             {map[string]string{"a": "kill -9 $$"}, "killed"},
+		"cannot be run":    {map[string]string{"README": ""}, "permission denied"},
+		"takes its time":   {map[string]string{"a": "sleep 60 & wait"}, "killed"},
+		"no such program":  {map[string]string{"a": "exec /no/such/program"}, "exit code 127"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
