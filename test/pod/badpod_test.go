@@ -184,6 +184,34 @@ func TestUnknownIDs(t *testing.T) {
 			_, err := d.runtime.ReopenContainerLog(ctx, &runtime.ReopenContainerLogRequest{ContainerId: id})
 			return err
 		}},
+		"UpdateContainerResources": {call: func() error {
+			_, err := d.runtime.UpdateContainerResources(ctx, &runtime.UpdateContainerResourcesRequest{ContainerId: id, Linux: &runtime.LinuxContainerResources{}})
+			return err
+		}},
+		"UpdatePodSandboxResources": {call: func() error {
+			_, err := d.runtime.UpdatePodSandboxResources(ctx, &runtime.UpdatePodSandboxResourcesRequest{PodSandboxId: id})
+			return err
+		}},
+		"ContainerStats": {call: func() error {
+			_, err := d.runtime.ContainerStats(ctx, &runtime.ContainerStatsRequest{ContainerId: id})
+			return err
+		}},
+		"PodSandboxStats": {call: func() error {
+			_, err := d.runtime.PodSandboxStats(ctx, &runtime.PodSandboxStatsRequest{PodSandboxId: id})
+			return err
+		}},
+		"Exec": {call: func() error {
+			_, err := d.runtime.Exec(ctx, &runtime.ExecRequest{ContainerId: id, Cmd: []string{"true"}, Stdout: true})
+			return err
+		}},
+		"Attach": {call: func() error {
+			_, err := d.runtime.Attach(ctx, &runtime.AttachRequest{ContainerId: id, Stdout: true})
+			return err
+		}},
+		"PortForward": {call: func() error {
+			_, err := d.runtime.PortForward(ctx, &runtime.PortForwardRequest{PodSandboxId: id})
+			return err
+		}},
 		"StopPodSandbox": {done: true, call: func() error {
 			_, err := d.runtime.StopPodSandbox(ctx, &runtime.StopPodSandboxRequest{PodSandboxId: id})
 			return err

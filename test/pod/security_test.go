@@ -128,14 +128,14 @@ func TestMaskedPaths(t *testing.T) {
 			s.ReadonlyPaths = []string{"/proc/sys", "/proc/sysrq-trigger", "/no/such", "/tmp"}
 		}))
 		for cmd, want := range map[string]string{
-			"wc -c < /proc/timer_list":                                      "0\n",
-			"wc -c < /etc/group":                                            "0\n",
-			"ls /sys/firmware":                                              "",
-			"ls /proc/scsi 2>/dev/null || true":                             "",
-			"(echo h > /proc/sysrq-trigger) 2>/dev/null; echo $?":           "1\n",
-			"(echo 1 > /proc/sys/net/ipv4/ip_forward) 2>/dev/null; echo $?": "1\n",
-			"touch /tmp/x 2>/dev/null; echo $?":                             "1\n",
-			"touch /sys/x 2>/dev/null; echo $?":                             "1\n",
+			"wc -c < /proc/timer_list":                                            "0\n",
+			"wc -c < /etc/group":                                                  "0\n",
+			"ls /sys/firmware":                                                    "",
+			"ls /proc/scsi 2>/dev/null || true":                                   "",
+			"(echo h > /proc/sysrq-trigger) 2>/dev/null; echo $?":                 "1\n",
+			"(echo 60 > /proc/sys/net/ipv4/tcp_fin_timeout) 2>/dev/null; echo $?": "1\n",
+			"touch /tmp/x 2>/dev/null; echo $?":                                   "1\n",
+			"touch /sys/x 2>/dev/null; echo $?":                                   "1\n",
 		} {
 			if got := c.exec(cmd); got != want {
 				t.Errorf("user namespace %v: %s: %q, want %q", options != nil, cmd, got, want)
@@ -144,7 +144,7 @@ func TestMaskedPaths(t *testing.T) {
 	}
 	// None asked for: the defaults.
 	c := suite.shared.runPod(t).start(sleeper)
-	if got := c.exec("wc -c < /proc/timer_list; (echo 1 > /proc/sys/net/ipv4/ip_forward) 2>/dev/null; echo $?"); got != "0\n1\n" {
+	if got := c.exec("wc -c < /proc/timer_list; (echo 60 > /proc/sys/net/ipv4/tcp_fin_timeout) 2>/dev/null; echo $?"); got != "0\n1\n" {
 		t.Errorf("default paths: %q", got)
 	}
 }
