@@ -9,6 +9,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"tare/cgroup"
 	"tare/nsutil"
 	"tare/sandbox"
 	"tare/security"
@@ -34,6 +35,8 @@ type Start struct {
 type Cgroup struct {
 	Procs []*os.File
 	Dir   *os.File
+	// Shown is what a container sees of it below /sys/fs/cgroup on v1.
+	Shown []cgroup.Directory
 }
 
 // Compile makes the program that sets up the container and executes its command. With a
@@ -62,9 +65,10 @@ func Compile(s Start) (*nsutil.Program, error) {
 // compiler holds what the parts of one compilation share.
 type compiler struct {
 	Start
-	b      *nsutil.Builder
-	kernel map[int]nsutil.Slot // the kernel's file systems, mounted but attached nowhere, by their index in the specification
-	root   nsutil.FD           // the container's root, once entered
+	b       *nsutil.Builder
+	kernel  map[int]nsutil.Slot // the kernel's file systems, mounted but attached nowhere, by their index in the specification
+	cgroups []nsutil.Slot       // likewise, the clone of each directory in Cgroup.Shown
+	root    nsutil.FD           // the container's root, once entered
 }
 
 // userNS says whether the pod has a user namespace.
@@ -143,6 +147,10 @@ func (c *compiler) mountKernel(wanted func(fstype string) bool) {
 		if _, made := c.kernel[i]; made || c.Prepared.Sources[i].File != nil || !wanted(m.Type) {
 			continue
 		}
+		if m.Type == cgroupType {
+			c.kernel[i] = c.mountCgroups()
+			continue
+		}
 		o := parseOptions(m)
 		source := nsutil.Option{Key: "source", Value: m.Source}
 		c.kernel[i] = c.b.Mount(m.Type, o.attr.Set, append([]nsutil.Option{source}, o.data...)...)
@@ -168,6 +176,9 @@ func (c *compiler) attachMounts() {
 			continue
 		}
 		c.b.Attach(c.kernel[i].FD(), c.kernelPlace(m.Destination).FD())
+		if m.Type == cgroupType {
+			c.attachCgroups(c.kernel[i].FD(), parseOptions(m).attr)
+		}
 	}
 }
 

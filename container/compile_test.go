@@ -7,6 +7,7 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"tare/cgroup"
 	"tare/nsutil"
 	"tare/sandbox"
 	"tare/security"
@@ -94,6 +95,21 @@ func TestPrograms(t *testing.T) {
 			golden.Check(t, tt.name, compile(t, start(t, &tt.pod, &tt.c)).String())
 		})
 	}
+}
+
+// TestProgramOnCgroupV1 has two hierarchies, one of them of two controllers.
+func TestProgramOnCgroupV1(t *testing.T) {
+	s := start(t, &spec.Pod{Hostname: "web-0"}, &spec.Container{Security: spec.Security{Namespaces: spec.Namespaces{PID: spec.ModeContainer}}})
+	for i, m := range s.OCI.Mounts {
+		if m.Type == "cgroup2" {
+			s.OCI.Mounts[i].Type = cgroupType
+		}
+	}
+	s.Cgroup = Cgroup{Procs: []*os.File{place(t, "memory"), place(t, "cpu")}, Shown: []cgroup.Directory{
+		{Hierarchy: "memory", Controllers: []string{"memory"}, Path: "/sys/fs/cgroup/memory/kubepods/pod1/c0ffee"},
+		{Hierarchy: "cpu,cpuacct", Controllers: []string{"cpu", "cpuacct"}, Path: "/sys/fs/cgroup/cpu,cpuacct/kubepods/pod1/c0ffee"},
+	}}
+	golden.Check(t, "container-cgroup1", compile(t, s).String())
 }
 
 func TestExecProgram(t *testing.T) {

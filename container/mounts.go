@@ -106,10 +106,11 @@ func ownKernelMounts(r Request) []specs.Mount {
 		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
 		{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", sys}},
 	}
+	cgroups := specs.Mount{Destination: "/sys/fs/cgroup", Type: cgroupType, Source: "cgroup", Options: []string{"nosuid", "noexec", "nodev", sys}}
 	if r.CgroupV2 {
-		out = append(out, specs.Mount{Destination: "/sys/fs/cgroup", Type: "cgroup2", Source: "cgroup", Options: []string{"nosuid", "noexec", "nodev", sys}})
+		cgroups.Type = "cgroup2"
 	}
-	out = append(out,
+	out = append(out, cgroups,
 		specs.Mount{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "strictatime", "mode=755", "size=65536k"}},
 		specs.Mount{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}},
 		specs.Mount{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}},

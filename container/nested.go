@@ -10,7 +10,7 @@ import (
 )
 
 // An isolated container has a user namespace of its own inside the pod's, which maps all ids of the pod to
-// themselves: files are who's they were, so that root file system and volumes need nothing more than the
+// themselves: files stay whose they were, so that root file system and volumes need nothing more than the
 // pod's. Its root has power over what belongs to this namespace, the container's mount, cgroup and PID
 // namespace, and none over what belongs to the pod's: network, IPC, UTS, and the processes of its neighbours
 // (user_namespaces(7), "Interaction of user namespaces and other types of namespaces").

@@ -131,6 +131,7 @@ func (l *launch) run(ctx context.Context) (started, error) {
 		return started{}, err
 	}
 	defer join.Close()
+	join.Shown = live.group.Directories()
 	io, err := openStdio(l.pod, c)
 	if err != nil {
 		return started{}, err

@@ -45,6 +45,18 @@ func (b *Builder) AttachHere(mount FD) {
 		Imm(unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH))
 }
 
+// AttachAt is Attach onto what a directory of ours has under a name.
+func (b *Builder) AttachAt(mount, dir FD, name string) {
+	b.add("move_mount", mount.label+" on "+name, unix.SYS_MOVE_MOUNT, mount.arg, b.str(""), dir.arg, b.str(name), Imm(unix.MOVE_MOUNT_F_EMPTY_PATH))
+}
+
+// CloneHost makes a detached bind mount of a directory that the host vouches for, open_tree(2).
+func (b *Builder) CloneHost(dir string) Slot {
+	s := b.slot(dir)
+	b.add("open_tree", dir, unix.SYS_OPEN_TREE, CWD.arg, b.str(dir), Imm(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)).into(s)
+	return s
+}
+
 // CloneTree makes a detached bind mount of place, with all below it if recursive, open_tree(2).
 func (b *Builder) CloneTree(place FD, recursive bool) Slot {
 	flags := uint64(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC | unix.AT_EMPTY_PATH)
