@@ -16,8 +16,8 @@ func update(c *ctr, r *runtime.LinuxContainerResources) *runtime.UpdateContainer
 	return &runtime.UpdateContainerResourcesRequest{ContainerId: c.id, Linux: r}
 }
 
-// limit reads a file of the container's cgroup, whichever version the host has.
-func (c *ctr) limit(controller, v1, v2 string) string {
+// cgroup is the container's cgroup, below each hierarchy.
+func (c *ctr) cgroup() string {
 	c.t.Helper()
 	resp, err := c.runtime.ContainerStatus(deadline(c.t), &runtime.ContainerStatusRequest{ContainerId: c.id, Verbose: true})
 	if err != nil {
@@ -27,9 +27,15 @@ func (c *ctr) limit(controller, v1, v2 string) string {
 	if err := json.Unmarshal([]byte(resp.Info["info"]), &info); err != nil {
 		c.t.Fatal(err)
 	}
-	path := filepath.Join("/sys/fs/cgroup", info.CgroupPath, v2)
-	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err != nil {
-		path = filepath.Join("/sys/fs/cgroup", controller, info.CgroupPath, v1)
+	return info.CgroupPath
+}
+
+// limit reads a file of the container's cgroup, whichever version the host has.
+func (c *ctr) limit(controller, v1, v2 string) string {
+	c.t.Helper()
+	path := filepath.Join("/sys/fs/cgroup", c.cgroup(), v2)
+	if !onV2() {
+		path = filepath.Join("/sys/fs/cgroup", controller, c.cgroup(), v1)
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
