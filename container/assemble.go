@@ -27,6 +27,7 @@ type Request struct {
 	CgroupPath string
 	CgroupV2   bool
 	OpenFiles  uint64 // the highest RLIMIT_NOFILE that can be given
+	AppArmor   string // name of a loaded profile; empty: none
 }
 
 // softOpenFiles is how many files a process may open that does not ask for more: what programs that
@@ -95,6 +96,7 @@ func process(r Request) (*specs.Process, error) {
 		User:            specs.User{UID: r.User.UID, GID: r.User.GID, AdditionalGids: r.User.Groups},
 		Capabilities:    caps,
 		NoNewPrivileges: r.Spec.Security.NoNewPrivs,
+		ApparmorProfile: r.AppArmor,
 		Rlimits:         []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Hard: r.OpenFiles, Soft: min(softOpenFiles, r.OpenFiles)}},
 	}
 	if res := r.Spec.Resources; res != nil {

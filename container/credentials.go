@@ -20,10 +20,17 @@ type credentials struct {
 }
 
 // take gives up privileges in the order in which each step still has the right to be made:
-// bounding set, user, capabilities, no_new_privs. The filter goes last where no_new_privs allows
+// label, bounding set, user, capabilities, no_new_privs. The filter goes last where no_new_privs allows
 // it, and else while CAP_SYS_ADMIN is still there (seccomp(2)).
 func (c *credentials) take(b *nsutil.Builder) {
 	p := c.process
+	if p.ApparmorProfile != "" {
+		b.ExecLabel(nsutil.AppArmor, p.ApparmorProfile)
+	}
+	if p.SelinuxLabel != "" {
+		b.ExecLabel(nsutil.SELinux, p.SelinuxLabel)
+		b.KeyLabel(nsutil.SELinux, p.SelinuxLabel)
+	}
 	for _, l := range p.Rlimits {
 		b.Rlimit(rlimits[l.Type], l.Type, l.Soft, l.Hard)
 	}

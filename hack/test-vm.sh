@@ -31,10 +31,19 @@ tests() {
     done
 }
 
-# binaries: the runtime, as make build has made it, and the programs tests run beside it.
+# binaries: what make build has made.
 binaries() {
     mkdir -p "$share/bin"
     cp bin/tare bin/keeper bin/tare-bridge bin/registry bin/leak "$share/bin/"
+}
+
+# critest: the conformance suite's judge, and what it needs beside the binaries.
+critest() {
+    mkdir -p "$share/test/cri"
+    go -C test/cri test -c -trimpath -o "$share/test/cri/this.test" .
+    cp test/cri/allow.txt "$share/test/cri/"
+    go -C test/cri test -c -trimpath -o "$share/bin/critest" sigs.k8s.io/cri-tools/cmd/critest
+    go build -trimpath -o "$share/bin/" ./test/enclose/cmd/enclose
 }
 
 # run_part NAME: in a subshell, as each part defines the same names.

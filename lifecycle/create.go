@@ -2,7 +2,6 @@ package lifecycle
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -34,11 +33,12 @@ func (r *Runtime) CreateContainer(ctx context.Context, pod spec.PodID, c *spec.C
 // the start.
 type draft struct {
 	*Runtime
-	pod  *store.Pod
-	sb   *sandbox.Sandbox
-	img  spec.Image
-	rec  *store.Container
-	live *process
+	pod     *store.Pod
+	sb      *sandbox.Sandbox
+	profile string // of AppArmor
+	img     spec.Image
+	rec     *store.Container
+	live    *process
 }
 
 func (d *draft) create(ctx context.Context, pod spec.PodID, c *spec.Container) (spec.ContainerID, error) {
@@ -55,11 +55,14 @@ func (d *draft) create(ctx context.Context, pod spec.PodID, c *spec.Container) (
 	if c.Security.Privileged && !p.Spec.Privileged {
 		return "", fmt.Errorf("linux.security_context.privileged: the pod sandbox is not privileged: %w", errdefs.ErrInvalidArgument)
 	}
-	if err := errors.Join(checkSources(c), checkProfile(c)); err != nil {
+	if err := checkSources(c); err != nil {
 		return "", err
 	}
 	if err := d.Cgroups.Check(container.Limits(c.Resources)); err != nil {
 		return "", fmt.Errorf("linux.resources: %w", err)
+	}
+	if d.profile, err = d.profiles.Of(ctx, &c.Security); err != nil {
+		return "", fmt.Errorf("linux.security_context.apparmor: %w", err)
 	}
 	d.pod = p
 	if d.sb, err = d.sandboxOf(pod); err != nil {
@@ -89,15 +92,6 @@ func checkSources(c *spec.Container) error {
 		if _, err := os.Stat(m.HostPath); err != nil {
 			return fmt.Errorf("mounts[%d].host_path: %w: %w", i, err, errdefs.ErrInvalidArgument)
 		}
-	}
-	return nil
-}
-
-// checkProfile refuses an AppArmor profile by name, which is not applied yet: a container without the
-// confinement that was asked for must not run.
-func checkProfile(c *spec.Container) error {
-	if p := c.Security.AppArmor; p.Kind == spec.ProfileLocalhost {
-		return fmt.Errorf("linux.security_context.apparmor: profile %q cannot be applied: %w", p.Name, errdefs.ErrFailedPrecondition)
 	}
 	return nil
 }
@@ -166,7 +160,7 @@ func (d *draft) assemble(lowers []string) error {
 	d.rec.OCI, err = container.Assemble(container.Request{
 		ID: d.rec.ID, Spec: &d.rec.Spec, Pod: &d.pod.Spec, PodDir: d.sb.Dir, Image: d.img.Config, User: user,
 		Volumes: d.rec.Volumes, CgroupPath: d.rec.CgroupPath, CgroupV2: d.Cgroups.Mode() == cgroup.Unified,
-		OpenFiles: d.openFiles,
+		OpenFiles: d.openFiles, AppArmor: d.profile,
 	})
 	return err
 }

@@ -13,6 +13,7 @@ import (
 	"tare/container"
 	"tare/keeper"
 	"tare/sandbox"
+	"tare/security/apparmor"
 	"tare/security/seccomp"
 	"tare/spec"
 	"tare/store"
@@ -66,11 +67,12 @@ type Runtime struct {
 	oomFloor  int    // the lowest oom_score_adj this process may give
 	openFiles uint64 // the highest RLIMIT_NOFILE it may give
 
-	filters seccomp.Cache
-	locks   locks
-	pods    flights[spec.PodID]
-	ctrs    flights[spec.ContainerID]
-	orders  flights[struct{}] // start, stop, remove
+	filters  seccomp.Cache
+	profiles *apparmor.Profiles
+	locks    locks
+	pods     flights[spec.PodID]
+	ctrs     flights[spec.ContainerID]
+	orders   flights[struct{}] // start, stop, remove
 
 	tables
 	wg sync.WaitGroup // exits being recorded
@@ -101,6 +103,8 @@ func New(o Options, d Deps) (*Runtime, error) {
 		layers: layers(LayersDir(o.Root)),
 		attach: filepath.Join(o.State, "rootfs"),
 		tables: newTables(),
+
+		profiles: apparmor.New(d.Log),
 	}
 	for _, dir := range []string{r.layout.Dir, string(r.layers), r.attach} {
 		if err := makePrivate(dir); err != nil {

@@ -248,3 +248,20 @@ func launchBelow(t *testing.T, depth int) byte {
 	syscall.Wait4(st.Pid, nil, 0, nil)
 	return frame[0]
 }
+
+// TestExecLabel: a label the kernel does not know is the step that fails, with or without the module.
+func TestExecLabel(t *testing.T) {
+	for m, want := range map[LSM]string{
+		AppArmor: "lsm_set_self_attr apparmor exec no-such-profile: ",
+		SELinux:  "lsm_set_self_attr selinux exec no-such-profile: ",
+	} {
+		_, _, err := run(t, func(b *Builder, out FD) {
+			b.ExecLabel(m, "no-such-profile")
+			b.Exec([]string{"/bin/true"}, []string{"true"}, nil)
+		})
+		known := errors.Is(err, syscall.EOPNOTSUPP) || errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.EINVAL)
+		if err == nil || !known || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%v, want %s…", err, want)
+		}
+	}
+}

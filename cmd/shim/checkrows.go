@@ -11,6 +11,7 @@ import (
 
 	"tare/cgroup"
 	"tare/nsutil"
+	"tare/security/apparmor"
 )
 
 // minimumKernel is the oldest kernel the runtime is made for (docs/architecture.md).
@@ -24,8 +25,12 @@ func kernelFeatures() []feature {
 			probe: func() error { return kernelAtLeast(release) }, lacks: "the runtime is made for 6.1 or newer",
 		},
 		{
-			name: "AppArmor", has: "profiles are enforced", lacks: "profiles are refused",
-			probe: func() error { return fileSays("/sys/module/apparmor/parameters/enabled", "Y") },
+			name: "AppArmor", has: "profiles are enforced", lacks: "profiles are refused, and RuntimeDefault is none",
+			probe: apparmor.Enabled,
+		},
+		{
+			name: "apparmor_parser", has: "RuntimeDefault is the profile " + apparmor.DefaultName, lacks: "RuntimeDefault is no profile",
+			probe: func() error { _, err := apparmor.Parser(); return err },
 		},
 		{
 			name: "SELinux", has: "labels are applied", lacks: "labels are ignored",

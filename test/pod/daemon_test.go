@@ -19,12 +19,16 @@ import (
 )
 
 const (
-	// patience bounds every wait for something that is bound to come.
+	pollStep   = 5 * time.Millisecond
+	maxMessage = 32 << 20
+)
+
+// Bounds for a machine of today; -slower makes them longer.
+var (
+	// patience is for every wait for something that is bound to come.
 	patience = 15 * time.Second
-	pollStep = 5 * time.Millisecond
-	// callTimeout bounds a call that does not wait for anything by itself.
+	// callTimeout is for a call that does not wait for anything by itself.
 	callTimeout = 30 * time.Second
-	maxMessage  = 32 << 20
 )
 
 // daemon is one instance of the runtime.

@@ -8,6 +8,7 @@
 //	go test ./test/pod                        against bin/tare and bin/keeper (make build)
 //	go test ./test/pod -args -bin /some/dir   against others
 //	go test ./test/pod -args -keep            leave the daemons' logs
+//	go test ./test/pod -args -slower 10       on a machine that is emulated
 //
 // The nouns: a daemon is one instance of the runtime with paths of its own; the shared one serves
 // most tests, tests that kill or misconfigure theirs start another. A pod and a ctr are what a

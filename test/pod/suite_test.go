@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"tare/test/enclose"
 	"tare/test/leak"
@@ -20,6 +21,7 @@ import (
 var (
 	binDir = flag.String("bin", "../../bin", "directory of tare and keeper")
 	keep   = flag.Bool("keep", false, "keep the suite's directory with the daemons' logs")
+	slower = flag.Int("slower", 1, "how many times slower the machine is than one of today, as emulated ones are")
 )
 
 // suite is what all tests share; set before the first runs.
@@ -76,6 +78,8 @@ func runSuite(m *testing.M) (code int, err error) {
 
 // prepare finds the binaries and makes the suite's directory.
 func prepare() (err error) {
+	patience *= time.Duration(*slower)
+	callTimeout *= time.Duration(*slower)
 	if suite.bin, err = filepath.Abs(*binDir); err != nil {
 		return err
 	}

@@ -1,0 +1,42 @@
+package container
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"tare/spec"
+)
+
+// TestLabelOrder: the label is set in the process that executes, while it has all its rights, and
+// the same for an exec.
+func TestLabelOrder(t *testing.T) {
+	pod := spec.Pod{Hostname: "web-0", Namespaces: spec.Namespaces{User: &spec.UserNamespace{
+		UID: spec.IDMap{Host: 100000, Length: 65536}, GID: spec.IDMap{Host: 100000, Length: 65536},
+	}}}
+	s := start(t, &pod, &spec.Container{Security: spec.Security{NoNewPrivs: true, Namespaces: spec.Namespaces{PID: spec.ModeContainer}}})
+	s.OCI.Process.ApparmorProfile, s.OCI.Process.SelinuxLabel = "strict", "system_u:system_r:container_t:s0:c1,c2"
+	enter, err := Enter(Entry{OCI: s.OCI, Sandbox: s.Sandbox, PidFD: place(t, "pidfd"), Cgroup: s.Cgroup, Args: []string{"true"}, Stdio: s.Stdio})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"fork", "lsm_set_self_attr apparmor exec strict",
+		"lsm_set_self_attr selinux exec system_u:system_r:container_t:s0:c1,c2",
+		"lsm_set_self_attr selinux keycreate system_u:system_r:container_t:s0:c1,c2",
+		"keyctl JOIN_SESSION_KEYRING", "prctl PR_CAPBSET_DROP", "setresuid 1000", "prctl PR_SET_NO_NEW_PRIVS", "execve",
+	}
+	for name, listing := range map[string]string{"container": compile(t, s).String(), "exec": enter.String()} {
+		var got []string
+		for line := range strings.Lines(listing) {
+			step := strings.Join(strings.Fields(line)[1:], " ")
+			i := slices.IndexFunc(want, func(w string) bool { return strings.HasPrefix(step, w) })
+			if i >= 0 && (len(got) == 0 || got[len(got)-1] != want[i]) {
+				got = append(got, want[i])
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %q\nwant %q", name, got, want)
+		}
+	}
+}
