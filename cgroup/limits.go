@@ -23,6 +23,9 @@ func (t *Tree) settings(r *specs.LinuxResources) ([]setting, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", err, errdefs.ErrInvalidArgument)
 	}
+	if err := checkPageSizes(r.HugepageLimits, hugepageSizes()); err != nil {
+		return nil, err
+	}
 	kept := settings[:0]
 	for _, s := range settings {
 		if _, err := t.limiter(s); err == nil {

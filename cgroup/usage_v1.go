@@ -1,10 +1,6 @@
 package cgroup
 
 import (
-	"fmt"
-	"os"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 )
@@ -126,31 +122,6 @@ func hugetlb(current, peak string) []source {
 		if peak != "" {
 			out = append(out, source{controller: "hugetlb", file: "hugetlb." + size + peak, detail: true,
 				parse: single(func(u *Usage) *uint64 { return &u.Detail.hugepage(size).Peak })})
-		}
-	}
-	return out
-}
-
-// hugepageSizes are the host's page sizes as hugetlb files have them: each size has a directory
-// "hugepages-2048kB" (Documentation/admin-guide/mm/hugetlbpage.rst) and is written with the largest unit up to GB
-// (mm/hugetlb_cgroup.c, mem_fmt).
-func hugepageSizes() []string {
-	entries, err := os.ReadDir("/sys/kernel/mm/hugepages")
-	if err != nil {
-		return nil // a kernel without huge pages
-	}
-	var out []string
-	for _, e := range entries {
-		kb, ok := strings.CutPrefix(e.Name(), "hugepages-")
-		n, err := strconv.ParseUint(strings.TrimSuffix(kb, "kB"), 10, 64)
-		switch {
-		case !ok || err != nil:
-		case n >= 1<<20:
-			out = append(out, fmt.Sprintf("%dGB", n>>20))
-		case n >= 1<<10:
-			out = append(out, fmt.Sprintf("%dMB", n>>10))
-		default:
-			out = append(out, fmt.Sprintf("%dKB", n))
 		}
 	}
 	return out

@@ -26,6 +26,7 @@ func (c *Config) check() error {
 		absolute("registry.auth_file", c.Registry.AuthFile),
 		absolute("images.verifier_dir", c.Images.VerifierDir),
 		oneOf("cgroup.driver", c.Cgroup.Driver, "auto", "cgroupfs", "systemd"),
+		directories("cdi.spec_dirs", c.CDI.SpecDirs),
 		address("streaming.address", c.Streaming.Address),
 		level("log.level", c.Log.Level),
 	)
@@ -39,6 +40,14 @@ func absolute(key string, paths ...string) error {
 		}
 	}
 	return nil
+}
+
+// directories demands absolute paths, each.
+func directories(key string, paths []string) error {
+	if slices.Contains(paths, "") {
+		return fmt.Errorf("%s: an empty path names no directory", key)
+	}
+	return absolute(key, paths...)
 }
 
 func interfaceName(key, name string) error {

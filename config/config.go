@@ -10,6 +10,8 @@ type Config struct {
 	Registry  Registry  `toml:"registry" json:"registry"`
 	Cgroup    Cgroup    `toml:"cgroup" json:"cgroup"`
 	Images    Images    `toml:"images" json:"images"`
+	Container Container `toml:"container" json:"container"`
+	CDI       CDI       `toml:"cdi" json:"cdi"`
 	Streaming Streaming `toml:"streaming" json:"streaming"`
 	Log       Log       `toml:"log" json:"log"`
 }
@@ -69,6 +71,20 @@ type Images struct {
 	VerifierDir string `toml:"verifier_dir" json:"verifier_dir"`
 }
 
+// Container is about what containers get.
+type Container struct {
+	// DeviceOwnershipFromSecurityContext makes the devices of a container belong to the user and group
+	// that its security context names, so that they can be used without being root or in the device's group.
+	DeviceOwnershipFromSecurityContext bool `toml:"device_ownership_from_security_context" json:"device_ownership_from_security_context"`
+}
+
+// CDI is about devices that the host describes, the Container Device Interface.
+type CDI struct {
+	// SpecDirs hold the descriptions, *.json and *.yaml; a later directory's devices replace those of
+	// an earlier one. They are read when a container asks for such a device.
+	SpecDirs []string `toml:"spec_dirs" json:"spec_dirs"`
+}
+
 // Streaming is about the server of exec, attach and port-forward sessions, to which the kubelet
 // connects.
 type Streaming struct {
@@ -95,6 +111,7 @@ func Default() Config {
 		},
 		Registry:  Registry{ConfigPath: "/etc/containerd/certs.d"},
 		Cgroup:    Cgroup{Driver: "auto"},
+		CDI:       CDI{SpecDirs: []string{"/etc/cdi", "/var/run/cdi"}},
 		Streaming: Streaming{Address: "127.0.0.1"},
 		Log:       Log{Level: "info"},
 	}

@@ -39,6 +39,10 @@ root = "/pods"
 [images]
 pinned = ["registry.k8s.io/pause:3.10"]
 verifier_dir = "/g"
+[container]
+device_ownership_from_security_context = true
+[cdi]
+spec_dirs = ["/f", "/g"]
 [streaming]
 address = "::1"
 port = 10250
@@ -49,7 +53,7 @@ level = "debug"
 				*c = Config{
 					CNI:      CNI{"/a", []string{"/b", "/c"}, "br1", []string{"10.1.0.0/16", "fd00::/64"}, "/d", Duration(90 * time.Second)},
 					Registry: Registry{"/e", "/f", Duration(5 * time.Second)}, Cgroup: Cgroup{"systemd", "/pods"},
-					Images: Images{[]string{"registry.k8s.io/pause:3.10"}, "/g"}, Streaming: Streaming{"::1", 10250}, Log: Log{"debug"},
+					Images: Images{[]string{"registry.k8s.io/pause:3.10"}, "/g"}, Container: Container{true}, CDI: CDI{[]string{"/f", "/g"}}, Streaming: Streaming{"::1", 10250}, Log: Log{"debug"},
 				}
 			},
 		},
@@ -60,6 +64,8 @@ level = "debug"
 		{name: "not TOML", text: "[cni\n", errs: []string{"line 1"}},
 		{name: "key twice", text: "[log]\nlevel='info'\nlevel='info'\n", errs: []string{"line 3"}},
 		{name: "relative directory", text: "cni.bin_dirs = ['/a', 'b']\n", errs: []string{"cni.bin_dirs", `"b"`}},
+		{name: "relative CDI directory", text: "cdi.spec_dirs = ['cdi']\n", errs: []string{"cdi.spec_dirs", `"cdi"`}},
+		{name: "empty CDI directory", text: "cdi.spec_dirs = ['']\n", errs: []string{"cdi.spec_dirs"}},
 		{name: "no bridge", text: "cni.bridge = ''\n", errs: []string{"cni.bridge"}},
 		{name: "long bridge", text: "cni.bridge = '0123456789012345'\n", errs: []string{"cni.bridge"}},
 		{name: "subnet", text: "cni.subnets = ['10.0.0.1']\n", errs: []string{"cni.subnets", "10.0.0.1"}},

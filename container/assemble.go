@@ -24,10 +24,13 @@ type Request struct {
 	Image      ocispec.ImageConfig
 	User       security.Identity // resolved against the image
 	Volumes    []spec.ImageID    // the images that Spec.Mounts name, in their order
+	Edits      *DeviceEdits      // of the CDI devices; nil: none
 	CgroupPath string
 	CgroupV2   bool
 	OpenFiles  uint64 // the highest RLIMIT_NOFILE that can be given
 	AppArmor   string // name of a loaded profile; empty: none
+	// OwnDevices gives devices to the user and group that the request's security context names.
+	OwnDevices bool
 }
 
 // softOpenFiles is how many files a process may open that does not ask for more: what programs that
@@ -48,14 +51,14 @@ func Assemble(r Request) (*specs.Spec, error) {
 	if err != nil {
 		return nil, err
 	}
-	devices, rules, err := devices(r.Spec)
+	devices, rules, err := devices(r)
 	if err != nil {
 		return nil, err
 	}
 	resources := resources(r.Spec.Resources)
 	resources.Devices = rules
 	masked, readonly := hiddenPaths(r)
-	return &specs.Spec{
+	oci := &specs.Spec{
 		Version:     specs.Version,
 		Process:     process,
 		Root:        &specs.Root{Path: "rootfs", Readonly: r.Spec.Security.ReadonlyRootfs},
@@ -72,7 +75,8 @@ func Assemble(r Request) (*specs.Spec, error) {
 			UIDMappings:   userMappings(r.Pod, false),
 			GIDMappings:   userMappings(r.Pod, true),
 		},
-	}, nil
+	}
+	return oci, edit(oci, r)
 }
 
 func process(r Request) (*specs.Process, error) {

@@ -53,12 +53,12 @@ func TestEnvironment(t *testing.T) {
 
 func TestPlacesThatAreRefused(t *testing.T) {
 	for _, p := range []string{"/", "/.", "/proc", "/proc/", "/proc/sys", "/x/../proc/self"} {
-		if err := checkPlace(spec.Mount{ContainerPath: p, HostPath: "/srv"}); !errors.Is(err, errdefs.ErrInvalidArgument) {
+		if err := checkPlace(p); !errors.Is(err, errdefs.ErrInvalidArgument) {
 			t.Errorf("a volume at %q gives %v", p, err)
 		}
 	}
 	for _, p := range []string{"/process", "/data/proc", "/sys/fs/bpf", "/dev/shm"} {
-		if err := checkPlace(spec.Mount{ContainerPath: p, HostPath: "/srv"}); err != nil {
+		if err := checkPlace(p); err != nil {
 			t.Errorf("a volume at %q gives %v", p, err)
 		}
 	}

@@ -175,7 +175,11 @@ func (c *compiler) attachMounts() {
 			c.b.Attach(c.b.File(src.File, sourceLabel(m)), place.FD())
 			continue
 		}
-		c.b.Attach(c.kernel[i].FD(), c.kernelPlace(m.Destination).FD())
+		place := c.kernelPlace
+		if m.Type == "tmpfs" && m.Destination != "/dev" {
+			place = func(dest string) nsutil.Slot { return c.b.Place(c.root, dest, false) }
+		}
+		c.b.Attach(c.kernel[i].FD(), place(m.Destination).FD())
 		if m.Type == cgroupType {
 			c.attachCgroups(c.kernel[i].FD(), parseOptions(m).attr)
 		}

@@ -35,7 +35,7 @@ func (c *compiler) populateDev() {
 	dev := c.b.OpenExact(c.root, "/dev").FD()
 	for _, d := range defaultNodes {
 		if c.userNS() {
-			c.bindNode("/dev/"+d.name, "/dev/"+d.name)
+			c.bindNode("/dev/" + d.name)
 		} else {
 			c.b.Node(dev, d.name, d.node)
 		}
@@ -44,20 +44,15 @@ func (c *compiler) populateDev() {
 		c.b.Symlink(l[0], dev, l[1])
 	}
 	for _, d := range c.OCI.Linux.Devices {
-		if isDefault(d.Path) {
-			continue
-		}
-		c.device(d)
-	}
-}
-
-func isDefault(p string) bool {
-	for _, d := range defaultNodes {
-		if p == "/dev/"+d.name {
-			return true
+		isDefault, _ := defaultDevice(d) // what contradicts was refused when the specification was made
+		switch {
+		case isDefault:
+		case c.userNS():
+			c.bindNode(d.Path)
+		default:
+			c.device(d)
 		}
 	}
-	return p == "/dev/ptmx"
 }
 
 func (c *compiler) device(d specs.LinuxDevice) {
@@ -66,18 +61,32 @@ func (c *compiler) device(d specs.LinuxDevice) {
 	if dir = strings.TrimSuffix(dir, "/"); dir != "" {
 		parent = c.b.Place(c.root, dir, false).FD()
 	}
-	node := nsutil.DeviceNode{Block: d.Type == "b", Major: uint32(d.Major), Minor: uint32(d.Minor), Mode: 0o666}
-	if d.FileMode != nil {
-		node.Mode = uint32(d.FileMode.Perm())
-	}
-	if d.UID != nil && d.GID != nil {
-		node.UID, node.GID = *d.UID, *d.GID
-	}
-	c.b.Node(parent, name, node)
+	c.b.Node(parent, name, node(d))
 }
 
-// bindNode binds a device node of the host, prepared as a source of the same path.
-func (c *compiler) bindNode(host, dest string) {
+// node is a device in mknod's terms.
+func node(d specs.LinuxDevice) nsutil.DeviceNode {
+	n := nsutil.DeviceNode{Major: uint32(d.Major), Minor: uint32(d.Minor), Mode: 0o666}
+	switch d.Type {
+	case "b":
+		n.Kind = nsutil.BlockDevice
+	case "p":
+		n.Kind = nsutil.FIFO
+	}
+	if d.FileMode != nil {
+		n.Mode = uint32(d.FileMode.Perm())
+	}
+	if d.UID != nil {
+		n.UID = *d.UID
+	}
+	if d.GID != nil {
+		n.GID = *d.GID
+	}
+	return n
+}
+
+// bindNode binds a prepared device node onto an empty file.
+func (c *compiler) bindNode(dest string) {
 	place := c.b.Place(c.root, dest, true)
-	c.b.Attach(c.b.File(c.Prepared.Nodes[host], host), place.FD())
+	c.b.Attach(c.b.File(c.Prepared.Nodes[dest], dest), place.FD())
 }

@@ -12,6 +12,22 @@ import (
 	"tare/spec"
 )
 
+// CheckImages finds image volumes whose path is not in the image, before anything is started: a broken
+// pod is better told at create. Only volumes with a path cost anything.
+func CheckImages(oci *specs.Spec, sb *sandbox.Sandbox, layers func(spec.ImageID) ([]string, error)) error {
+	for _, m := range oci.Mounts {
+		if m.Type != imageType || parseOptions(m).value("subpath") == "" {
+			continue
+		}
+		s, err := imageSource(m, sb, layers)
+		if err != nil {
+			return fmt.Errorf("mount %s: %w", m.Destination, err)
+		}
+		s.File.Close()
+	}
+	return nil
+}
+
 // imageSource is an image as a volume (KEP-4639): its layers, or a path in them, read-only. Whatever
 // fails carries ErrImageVolumeMountFailed, which the kubelet looks for.
 func imageSource(m specs.Mount, sb *sandbox.Sandbox, layers func(spec.ImageID) ([]string, error)) (Source, error) {
@@ -36,7 +52,7 @@ func imageVolume(m specs.Mount, sb *sandbox.Sandbox, layers func(spec.ImageID) (
 		whole := tree
 		defer whole.Close()
 		if tree, err = subTree(whole, sub); err != nil {
-			return Source{}, err
+			return Source{}, fmt.Errorf("image_sub_path: %w", err)
 		}
 	}
 	s := Source{File: tree}
@@ -65,19 +81,28 @@ func mountLayers(lowers []string, userns *os.File) (*os.File, error) {
 	return tree, nil
 }
 
-// subTree is a detached mount of what lies at a path of another. The image's links lead nowhere
-// but into the image.
+// subTree is a detached mount of what lies at a path of another. Links in it lead nowhere but into it.
 func subTree(tree *os.File, path string) (*os.File, error) {
-	if nsutil.ProbeCloneDetached() != nil {
-		attached, err := nsutil.AttachForNow(tree)
-		if err != nil {
-			return nil, err
-		}
-		defer attached.Close()
+	attached, err := inSight(tree)
+	if err != nil {
+		return nil, err
 	}
+	defer attached.Close()
+	return cloneAt(tree, path)
+}
+
+// inSight attaches a detached mount for now, where the kernel clones only what is attached; else it is nil.
+func inSight(tree *os.File) (*nsutil.Attachment, error) {
+	if nsutil.ProbeCloneDetached() == nil {
+		return nil, nil
+	}
+	return nsutil.AttachForNow(tree)
+}
+
+func cloneAt(tree *os.File, path string) (*os.File, error) {
 	f, err := nsutil.OpenInRoot(tree, path, unix.O_PATH)
 	if err != nil {
-		return nil, fmt.Errorf("image_sub_path: %w", err)
+		return nil, err
 	}
 	defer f.Close()
 	return nsutil.CloneMountFD(f, false)

@@ -2,7 +2,6 @@ package container
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -32,10 +31,29 @@ func mounts(r Request) ([]specs.Mount, error) {
 			UIDMappings: userMappings(r.Pod, false), GIDMappings: userMappings(r.Pod, true),
 		})
 	}
+	volumes, err := volumes(r)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range editMounts(r) { // whoever describes a device knows better what it needs
+		volumes = slices.DeleteFunc(volumes, func(v specs.Mount) bool { return v.Destination == m.Destination })
+		volumes = append(volumes, m)
+	}
+	slices.SortStableFunc(volumes, func(a, b specs.Mount) int {
+		return cmp.Compare(depth(a.Destination), depth(b.Destination))
+	})
+	return append(out, volumes...), nil
+}
+
+// volumes are the request's mounts.
+func volumes(r Request) ([]specs.Mount, error) {
 	volumes := make([]specs.Mount, len(r.Spec.Mounts))
 	images := r.Volumes
 	for i, m := range r.Spec.Mounts {
-		if err := errors.Join(checkPlace(m), checkMapping(m, r.Pod)); err != nil {
+		if err := checkPlace(m.ContainerPath); err != nil {
+			return nil, fmt.Errorf("mounts[%d].container_path: %w", i, err)
+		}
+		if err := checkMapping(m, r.Pod); err != nil {
 			return nil, fmt.Errorf("mounts[%d].%w", i, err)
 		}
 		volumes[i] = volume(m)
@@ -44,10 +62,7 @@ func mounts(r Request) ([]specs.Mount, error) {
 			images = images[1:]
 		}
 	}
-	slices.SortStableFunc(volumes, func(a, b specs.Mount) int {
-		return cmp.Compare(depth(a.Destination), depth(b.Destination))
-	})
-	return append(out, volumes...), nil
+	return volumes, nil
 }
 
 // checkMapping refuses id mappings of a volume that are not its pod's: they say that the files belong to
@@ -71,10 +86,10 @@ func depth(p string) int { return strings.Count(path.Clean(p), "/") }
 
 // checkPlace refuses what would take the container's own file systems away from it, or hide the
 // masks on them (CVE-2019-16884: a volume over /proc).
-func checkPlace(m spec.Mount) error {
-	dest := path.Clean(m.ContainerPath)
+func checkPlace(place string) error {
+	dest := path.Clean(place)
 	if dest == "/" || dest == "/proc" || strings.HasPrefix(dest, "/proc/") {
-		return fmt.Errorf("container_path %q: nothing may be mounted on / or below /proc: %w", m.ContainerPath, errdefs.ErrInvalidArgument)
+		return fmt.Errorf("%q: nothing may be mounted on / or below /proc: %w", place, errdefs.ErrInvalidArgument)
 	}
 	return nil
 }

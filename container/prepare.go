@@ -25,7 +25,7 @@ type Source struct {
 type Prepared struct {
 	Rootfs  *os.File            // detached root file system
 	Sources []Source            // one for each of the specification's mounts
-	Nodes   map[string]*os.File // the host's device nodes by path, for pods in a user namespace
+	Nodes   map[string]*os.File // device nodes by path in the container, for pods in a user namespace
 }
 
 // Close drops what is prepared; what a program attached stays attached.
@@ -67,27 +67,11 @@ func Prepare(oci *specs.Spec, sb *sandbox.Sandbox, layers func(spec.ImageID) ([]
 			return nil, fmt.Errorf("mount %s: %w", m.Destination, err)
 		}
 	}
-	if err := p.cloneNodes(sb); err != nil {
+	if err := p.prepareNodes(oci, sb); err != nil {
 		p.Close()
 		return nil, err
 	}
 	return p, nil
-}
-
-// cloneNodes gets the device nodes that a program inside a user namespace cannot make.
-func (p *Prepared) cloneNodes(sb *sandbox.Sandbox) error {
-	if sb.Namespaces[sandbox.User] == nil {
-		return nil
-	}
-	p.Nodes = map[string]*os.File{}
-	for _, d := range defaultNodes {
-		f, err := nsutil.CloneMount("/dev/"+d.name, false)
-		if err != nil {
-			return err
-		}
-		p.Nodes["/dev/"+d.name] = f
-	}
-	return nil
 }
 
 func shmSource(sb *sandbox.Sandbox) (Source, error) {
@@ -114,6 +98,9 @@ func hostSource(m specs.Mount) (Source, error) {
 
 func bindSource(m specs.Mount, sb *sandbox.Sandbox) (Source, error) {
 	o := parseOptions(m)
+	if err := o.noData(); err != nil {
+		return Source{}, err
+	}
 	if err := checkPropagation(m.Source, o.recursive.Propagation); err != nil {
 		return Source{}, err
 	}
@@ -160,8 +147,12 @@ func (s *Source) setUp(o mountOptions, idmap bool, sb *sandbox.Sandbox) error {
 	}
 	s.IsDir = st.Mode&unix.S_IFMT == unix.S_IFDIR
 	if user := sb.Namespaces[sandbox.User]; idmap && user != nil {
-		if err := nsutil.IDMapMount(s.File, user, o.bindAll); err != nil {
-			return fmt.Errorf("idmap: %w", err)
+		err := nsutil.IDMapMount(s.File, user, o.bindAll)
+		if errors.Is(err, unix.EINVAL) {
+			return fmt.Errorf("uidMappings: its file system, or one mounted below it, cannot show other owners: %w: %w", err, errdefs.ErrFailedPrecondition)
+		}
+		if err != nil {
+			return fmt.Errorf("uidMappings: %w", err)
 		}
 	}
 	if o.recursive != (nsutil.MountAttr{}) {

@@ -92,7 +92,7 @@ func containerVolumes(cfg *runtime.ContainerConfig, c *spec.Container) (err erro
 	if c.Devices, err = devices(cfg.Devices, "devices"); err != nil {
 		return err
 	}
-	c.CDIDevices, err = cdiDevices(cfg.CDIDevices, "CDI_devices")
+	c.CDIDevices, err = cdiDevices(cfg)
 	return err
 }
 

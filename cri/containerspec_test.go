@@ -44,12 +44,14 @@ func fullContainerConfig() *runtime.ContainerConfig {
 	cfg.Envs = []*runtime.KeyValue{{Key: "A", Value: []byte("\xff=")}, {Key: "B"}}
 	cfg.Mounts = []*runtime.Mount{
 		{ContainerPath: "/data/", HostPath: "/srv/../data", Readonly: true, RecursiveReadOnly: true, SelinuxRelabel: true, UidMappings: ids, GidMappings: ids},
-		{ContainerPath: "/img", Image: &runtime.ImageSpec{Image: "sha256:def", UserSpecifiedImage: "vol:1"}, ImageSubPath: "a/b"},
+		{ContainerPath: "/img", Readonly: true, Image: &runtime.ImageSpec{Image: "sha256:def", UserSpecifiedImage: "vol:1"}, ImageSubPath: "a/b"},
 		{ContainerPath: "/dev2", HostPath: "/dev", Propagation: runtime.MountPropagation_PROPAGATION_BIDIRECTIONAL, MountOptions: []string{"noexec", "nosuid", "nodev"}},
 	}
 	cfg.Devices = []*runtime.Device{{HostPath: "/dev/fuse", ContainerPath: "/dev/fuse", Permissions: "mrw"}}
 	cfg.CDIDevices = []*runtime.CDIDevice{{Name: "vendor.com/gpu=gpudevice1"}}
-	cfg.Labels, cfg.Annotations = map[string]string{"a": "b"}, map[string]string{"c": "d"}
+	cfg.Labels, cfg.Annotations = map[string]string{"a": "b"}, map[string]string{
+		"c": "d", "cdi.k8s.io/z": "vendor.com/net=eth0", "cdi.k8s.io/a": "vendor.com/gpu=gpudevice1,vendor.com/gpu=1",
+	}
 	cfg.LogPath, cfg.Stdin, cfg.StdinOnce, cfg.Tty = "main/0.log", true, true, true
 	cfg.StopSignal = runtime.Signal_SIGNAL_SIGRTMINPLUS3
 	cfg.Linux.Resources = &runtime.LinuxContainerResources{
@@ -94,8 +96,8 @@ func TestContainerSpec(t *testing.T) {
 			{ContainerPath: "/dev2", HostPath: "/dev", Propagation: spec.PropagateBidirectional, NoExec: true, NoDev: true, NoSUID: true},
 		},
 		Devices:    []spec.Device{{HostPath: "/dev/fuse", ContainerPath: "/dev/fuse", Permissions: "mrw"}},
-		CDIDevices: []string{"vendor.com/gpu=gpudevice1"},
-		Labels:     map[string]string{"a": "b"}, Annotations: map[string]string{"c": "d"},
+		CDIDevices: []string{"vendor.com/gpu=gpudevice1", "vendor.com/gpu=1", "vendor.com/net=eth0"},
+		Labels:     cfg.Labels, Annotations: cfg.Annotations,
 		LogPath: "main/0.log", Stdin: true, StdinOnce: true, TTY: true, StopSignal: unix.Signal(37),
 		Resources: &spec.Resources{
 			CPUPeriod: 100000, CPUQuota: -1, CPUShares: 1024, CpusetCpus: "0-1,3", CpusetMems: "0", Memory: 1 << 20, MemorySwap: 2 << 20,
@@ -116,8 +118,8 @@ func TestContainerSpec(t *testing.T) {
 	if back := wireResources(got.Resources); back.String() != cfg.Linux.Resources.String() {
 		t.Errorf("resources\n got %v\nwant %v", back, cfg.Linux.Resources)
 	}
-	for i, back := range wireMounts(got.Mounts) {
-		cfg.Mounts[i].Readonly = cfg.Mounts[i].Readonly || cfg.Mounts[i].Image != nil
+	cfg.Mounts[1].Image.ImageRef = "sha256:resolved"
+	for i, back := range wireMounts(got.Mounts, []spec.ImageID{"sha256:resolved"}) {
 		cfg.Mounts[i].MountOptions = nil
 		if i == 2 {
 			cfg.Mounts[i].MountOptions = []string{"noexec", "nodev", "nosuid"}
@@ -227,7 +229,10 @@ func TestContainerSpecRefuses(t *testing.T) {
 		{"mount of relative path", mount(&runtime.Mount{HostPath: "h"}), "mounts[0].host_path: "},
 		{"mount of two sources", mount(&runtime.Mount{HostPath: "/h", Image: &runtime.ImageSpec{Image: "a"}}), "mounts[0].host_path: cannot go with image"},
 		{"sub-path without image", mount(&runtime.Mount{HostPath: "/h", ImageSubPath: "a"}), "mounts[0].image_sub_path: needs image"},
-		{"sub-path climbs", mount(&runtime.Mount{Image: &runtime.ImageSpec{Image: "a"}, ImageSubPath: "../x"}), "mounts[0].image_sub_path: "},
+		{"writable image", mount(&runtime.Mount{Image: &runtime.ImageSpec{Image: "a"}}), "mounts[0].readonly: must be true"},
+		{"shared image", mount(&runtime.Mount{Readonly: true, Image: &runtime.ImageSpec{Image: "a"}, Propagation: 1}), "mounts[0].propagation: cannot go with image"},
+		{"mount option twice", mount(&runtime.Mount{HostPath: "/h", MountOptions: []string{"nodev", "nodev"}}), `mounts[0].mount_options[1]: "nodev" is given twice`},
+		{"sub-path climbs", mount(&runtime.Mount{Readonly: true, Image: &runtime.ImageSpec{Image: "a"}, ImageSubPath: "../x"}), "mounts[0].image_sub_path: "},
 		{"propagation", mount(&runtime.Mount{HostPath: "/h", Propagation: 5}), "mounts[0].propagation: 5"},
 		{"rro writable", mount(&runtime.Mount{HostPath: "/h", RecursiveReadOnly: true}), "mounts[0].recursive_read_only: needs readonly"},
 		{"rro slave", mount(&runtime.Mount{HostPath: "/h", Readonly: true, RecursiveReadOnly: true, Propagation: 1}), "mounts[0].recursive_read_only: needs propagation PROPAGATION_PRIVATE"},
@@ -242,6 +247,7 @@ func TestContainerSpecRefuses(t *testing.T) {
 		{"device permission twice", device(&runtime.Device{HostPath: "/d", ContainerPath: "/d", Permissions: "rr"}), "devices[0].permissions: "},
 		{"no device permissions", device(&runtime.Device{HostPath: "/d", ContainerPath: "/d"}), "devices[0].permissions: "},
 		{"CDI name", func(c *cfg) { c.CDIDevices = []*runtime.CDIDevice{{Name: "gpu0"}} }, "CDI_devices[0].name: "},
+		{"CDI annotation", func(c *cfg) { c.Annotations = map[string]string{"cdi.k8s.io/x": "a.b/c=d,"} }, `annotations["cdi.k8s.io/x"]: "" is not of the form vendor/class=device`},
 
 		{"cpu period", res(&runtime.LinuxContainerResources{CpuPeriod: 999}), "linux.resources.cpu_period: 999"},
 		{"cpu quota", res(&runtime.LinuxContainerResources{CpuQuota: 999}), "linux.resources.cpu_quota: 999"},

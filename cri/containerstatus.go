@@ -43,7 +43,7 @@ func wireContainerStatus(c *store.Container) *runtime.ContainerStatus {
 		ExitCode: c.ExitCode, Reason: c.Reason, Message: c.Message,
 		Image: wireContainerImage(c), ImageRef: c.ImageRef, ImageId: string(c.Image),
 		Labels: c.Spec.Labels, Annotations: c.Spec.Annotations,
-		Mounts: wireMounts(c.Spec.Mounts), LogPath: c.LogPath,
+		Mounts: wireMounts(c.Spec.Mounts, c.Volumes), LogPath: c.LogPath,
 		Resources:  &runtime.ContainerResources{Linux: wireResources(c.Spec.Resources)},
 		User:       &runtime.ContainerUser{Linux: wireUser(c.User)},
 		StopSignal: wireSignal(c.StopSignal),

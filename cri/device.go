@@ -1,10 +1,12 @@
 package cri
 
 import (
-	"regexp"
+	"maps"
+	"slices"
 	"strings"
 
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
+	"tags.cncf.io/container-device-interface/pkg/parser"
 
 	"tare/spec"
 )
@@ -40,16 +42,36 @@ func devicePermissions(p string, at field) error {
 	return nil
 }
 
-// cdiName is a fully qualified device name, vendor/class=device (CDI SPEC.md, Kind and Devices).
-var cdiName = regexp.MustCompile(`^[A-Za-z]([A-Za-z0-9_.-]*[A-Za-z0-9])?/[A-Za-z]([A-Za-z0-9_-]*[A-Za-z0-9])?=[A-Za-z0-9]([A-Za-z0-9_.:-]*[A-Za-z0-9])?$`)
+// cdiPrefix is that of annotations that name CDI devices: how device plugins asked for them before
+// there was a field (CDI SPEC.md; kubelets older than 1.28).
+const cdiPrefix = "cdi.k8s.io/"
 
-func cdiDevices(wire []*runtime.CDIDevice, at field) ([]string, error) {
+// cdiDevices converts the names in CDI_devices, then those in annotations that were not among them.
+func cdiDevices(cfg *runtime.ContainerConfig) ([]string, error) {
 	var out []string
-	for i, w := range wire {
-		if !cdiName.MatchString(w.GetName()) {
-			return nil, at.at(i).sub("name").errorf("%q is not of the form vendor/class=device", w.GetName())
+	add := func(name string, at field) error {
+		if _, _, _, err := parser.ParseQualifiedName(name); err != nil {
+			return at.errorf("%q is not of the form vendor/class=device: %v", name, err)
 		}
-		out = append(out, w.Name)
+		if !slices.Contains(out, name) {
+			out = append(out, name)
+		}
+		return nil
+	}
+	for i, w := range cfg.CDIDevices {
+		if err := add(w.GetName(), field("CDI_devices").at(i).sub("name")); err != nil {
+			return nil, err
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(cfg.Annotations)) {
+		if !strings.HasPrefix(key, cdiPrefix) {
+			continue
+		}
+		for name := range strings.SplitSeq(cfg.Annotations[key], ",") {
+			if err := add(name, field("annotations").key(key)); err != nil {
+				return nil, err
+			}
+		}
 	}
 	return out, nil
 }

@@ -1,6 +1,8 @@
 package cri
 
 import (
+	"slices"
+
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"tare/spec"
@@ -47,8 +49,8 @@ func mount(w *runtime.Mount, at field) (spec.Mount, error) {
 	return m, nil
 }
 
-// mountSource converts what is mounted: a path of the host or an image, which is read-only by
-// definition (KEP-4639).
+// mountSource converts what is mounted: a path of the host, or an image, which is read-only by
+// definition (KEP-4639) and has no mounts to exchange with anybody.
 func mountSource(w *runtime.Mount, at field, m *spec.Mount) error {
 	image := w.GetImage().GetImage()
 	if image == "" {
@@ -57,14 +59,18 @@ func mountSource(w *runtime.Mount, at field, m *spec.Mount) error {
 		}
 		return at.sub("host_path").absolute(w.HostPath)
 	}
-	if w.HostPath != "" {
+	switch {
+	case w.HostPath != "":
 		return at.sub("host_path").errorf("cannot go with image")
+	case !w.Readonly:
+		return at.sub("readonly").errorf("must be true: an image is mounted read-only")
+	case w.Propagation != runtime.MountPropagation_PROPAGATION_PRIVATE:
+		return at.sub("propagation").errorf("cannot go with image")
 	}
 	if err := at.sub("image").sub("image").text(image); err != nil {
 		return err
 	}
 	m.Image, m.UserImage, m.ImageSubPath = image, w.Image.UserSpecifiedImage, w.ImageSubPath
-	m.Readonly = true
 	return at.sub("image_sub_path").within(w.ImageSubPath)
 }
 
@@ -100,6 +106,9 @@ func mountIDs(w *runtime.Mount, at field, m *spec.Mount) (err error) {
 
 func mountOptions(w *runtime.Mount, at field, m *spec.Mount) error {
 	for i, option := range w.MountOptions {
+		if slices.Contains(w.MountOptions[:i], option) {
+			return at.sub("mount_options").at(i).errorf("%q is given twice", option)
+		}
 		switch option {
 		case "noexec":
 			m.NoExec = true
@@ -114,11 +123,17 @@ func mountOptions(w *runtime.Mount, at field, m *spec.Mount) error {
 	return nil
 }
 
-// wireMounts is mounts backwards.
-func wireMounts(mounts []spec.Mount) []*runtime.Mount {
+// wireMounts is mounts backwards. Images are those that the mounts name, in their order: what
+// was resolved at create is what is mounted, whatever the name means by now (KEP-5365).
+func wireMounts(mounts []spec.Mount, images []spec.ImageID) []*runtime.Mount {
 	var out []*runtime.Mount
 	for i := range mounts {
-		out = append(out, wireMount(&mounts[i]))
+		w := wireMount(&mounts[i])
+		if w.Image != nil && len(images) > 0 {
+			w.Image.ImageRef = string(images[0])
+			images = images[1:]
+		}
+		out = append(out, w)
 	}
 	return out
 }

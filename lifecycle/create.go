@@ -37,6 +37,7 @@ type draft struct {
 	sb      *sandbox.Sandbox
 	profile string // of AppArmor
 	img     spec.Image
+	edits   *container.DeviceEdits // of CDI; nil: none
 	rec     *store.Container
 	live    *process
 }
@@ -106,7 +107,7 @@ func (d *draft) make(ctx context.Context, c *spec.Container) error {
 		return err
 	}
 	d.live = newProcess(d.rec.ID)
-	if err := d.assemble(lowers); err != nil {
+	if err := d.assemble(ctx, lowers); err != nil {
 		d.live.close()
 		releaseImages(d.Images, d.rec)
 		return undo(ctx, err, func(context.Context) error { return d.layers.of(d.pod, d.rec.ID, d.sb).Remove() })
@@ -134,6 +135,11 @@ func (d *draft) newRecord(c *spec.Container) (err error) {
 		}
 		d.rec.Volumes = append(d.rec.Volumes, img.ID)
 	}
+	if len(c.CDIDevices) > 0 {
+		if d.edits, err = d.cdi.Edits(c.CDIDevices); err != nil {
+			return err
+		}
+	}
 	if d.pod.Spec.LogDirectory != "" && c.LogPath != "" {
 		d.rec.LogPath = filepath.Join(d.pod.Spec.LogDirectory, c.LogPath)
 	}
@@ -143,7 +149,7 @@ func (d *draft) newRecord(c *spec.Container) (err error) {
 }
 
 // assemble makes the root file system, and with what it holds the user and the specification.
-func (d *draft) assemble(lowers []string) error {
+func (d *draft) assemble(ctx context.Context, lowers []string) error {
 	layer := d.layers.of(d.pod, d.rec.ID, d.sb)
 	if err := layer.Make(); err != nil {
 		return err
@@ -156,13 +162,20 @@ func (d *draft) assemble(lowers []string) error {
 	if err != nil {
 		return err
 	}
-	d.rec.User = store.User{UID: user.UID, GID: user.GID, Groups: user.Groups}
 	d.rec.OCI, err = container.Assemble(container.Request{
 		ID: d.rec.ID, Spec: &d.rec.Spec, Pod: &d.pod.Spec, PodDir: d.sb.Dir, Image: d.img.Config, User: user,
-		Volumes: d.rec.Volumes, CgroupPath: d.rec.CgroupPath, CgroupV2: d.Cgroups.Mode() == cgroup.Unified,
-		OpenFiles: d.openFiles, AppArmor: d.profile,
+		Volumes: d.rec.Volumes, Edits: d.edits, CgroupPath: d.rec.CgroupPath, CgroupV2: d.Cgroups.Mode() == cgroup.Unified,
+		OpenFiles: d.openFiles, AppArmor: d.profile, OwnDevices: d.ownDevices,
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	u := d.rec.OCI.Process.User
+	d.rec.User = store.User{UID: u.UID, GID: u.GID, Groups: u.AdditionalGids}
+	if len(d.rec.Volumes) > 0 {
+		return container.CheckImages(d.rec.OCI, d.sb, layersOf(ctx, d.Images))
+	}
+	return nil
 }
 
 // imageRef is what pods show as imageID: a digest reference, else the image's id.

@@ -32,6 +32,9 @@ type Options struct {
 	Root  string // durable: writable layers
 	State string // this boot's: sandboxes
 	NetNS string // where network namespaces are bound
+
+	CDI        container.CDI // where devices are described
+	OwnDevices bool          // devices belong to the user and group of the request's security context
 }
 
 // Images is what the runtime needs of the image store.
@@ -61,11 +64,13 @@ type Deps struct {
 // Runtime runs pods and containers. Make it with New; Recover comes before the first operation.
 type Runtime struct {
 	Deps
-	layout    sandbox.Layout
-	layers    layers
-	attach    string // empty directory, where programs attach a root on the way
-	oomFloor  int    // the lowest oom_score_adj this process may give
-	openFiles uint64 // the highest RLIMIT_NOFILE it may give
+	layout     sandbox.Layout
+	layers     layers
+	attach     string // empty directory, where programs attach a root on the way
+	oomFloor   int    // the lowest oom_score_adj this process may give
+	openFiles  uint64 // the highest RLIMIT_NOFILE it may give
+	cdi        container.CDI
+	ownDevices bool
 
 	filters  seccomp.Cache
 	profiles *apparmor.Profiles
@@ -103,6 +108,7 @@ func New(o Options, d Deps) (*Runtime, error) {
 		layers: layers(LayersDir(o.Root)),
 		attach: filepath.Join(o.State, "rootfs"),
 		tables: newTables(),
+		cdi:    o.CDI, ownDevices: o.OwnDevices,
 
 		profiles: apparmor.New(d.Log),
 	}

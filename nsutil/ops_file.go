@@ -2,7 +2,9 @@ package nsutil
 
 import (
 	"fmt"
+	"os"
 	"path"
+	"runtime"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -108,24 +110,53 @@ func (b *Builder) Node(dir FD, name string, d DeviceNode) {
 	}
 }
 
-// DeviceNode is a device to be made with mknod(2).
+// MakeNode is Node in the calling process: a node directly below dir with exactly this owner and mode.
+func MakeNode(dir *os.File, name string, d DeviceNode) error {
+	defer runtime.KeepAlive(dir)
+	fail := func(op string, err error) error { return &os.PathError{Op: op, Path: name, Err: err} }
+	if err := unix.Mknodat(int(dir.Fd()), name, d.kind()|d.Mode, int(unix.Mkdev(d.Major, d.Minor))); err != nil {
+		return fail("mknodat", err)
+	}
+	if err := unix.Fchownat(int(dir.Fd()), name, int(d.UID), int(d.GID), unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return fail("fchownat", err)
+	}
+	if err := unix.Fchmodat(int(dir.Fd()), name, d.Mode, 0); err != nil {
+		return fail("fchmodat", err)
+	}
+	return nil
+}
+
+// DeviceNode is a node to be made with mknod(2).
 type DeviceNode struct {
-	Block        bool
+	Kind         NodeKind
 	Major, Minor uint32
 	Mode         uint32 // permission bits
 	UID, GID     uint32
 }
 
+// NodeKind is what a node is; the zero value is a character device.
+type NodeKind uint32
+
+// The kinds of nodes.
+const (
+	CharDevice  NodeKind = 0
+	BlockDevice NodeKind = unix.S_IFBLK
+	FIFO        NodeKind = unix.S_IFIFO
+)
+
 func (d DeviceNode) kind() uint32 {
-	if d.Block {
-		return unix.S_IFBLK
+	if d.Kind == CharDevice {
+		return unix.S_IFCHR
 	}
-	return unix.S_IFCHR
+	return uint32(d.Kind)
 }
 
 func (d DeviceNode) kindLetter() byte {
-	if d.Block {
+	switch d.Kind {
+	case BlockDevice:
 		return 'b'
+	case FIFO:
+		return 'p'
 	}
 	return 'c'
 }

@@ -15,6 +15,7 @@ import (
 
 	"tare/cgroup"
 	"tare/cni"
+	"tare/container"
 	"tare/cri"
 	"tare/images"
 	"tare/keeper"
@@ -74,7 +75,7 @@ func open(ctx context.Context, s settings, log *slog.Logger) (_ *daemon, err err
 	}
 	d.onClose(d.network.Close)
 	d.runtime, err = lifecycle.New(
-		lifecycle.Options{Root: s.Root, State: s.State, NetNS: s.Config.CNI.NetNSDir},
+		runtimeOptions(s),
 		lifecycle.Deps{Store: d.store, Keeper: d.keeper, Images: d.images, Network: d.network, Cgroups: d.cgroups, Log: log})
 	if err != nil {
 		return nil, err
@@ -154,6 +155,13 @@ func networkOptions(s settings) cni.Options {
 		ConfDir: c.ConfDir, BinDirs: c.BinDirs, Bridge: c.Bridge, Subnets: c.Subnets,
 		DataDir: filepath.Join(s.Root, "cni"), BootDir: filepath.Join(s.State, "cni"),
 		Timeout: time.Duration(c.Timeout),
+	}
+}
+
+func runtimeOptions(s settings) lifecycle.Options {
+	return lifecycle.Options{
+		Root: s.Root, State: s.State, NetNS: s.Config.CNI.NetNSDir,
+		CDI: container.CDI{Dirs: s.Config.CDI.SpecDirs}, OwnDevices: s.Config.Container.DeviceOwnershipFromSecurityContext,
 	}
 }
 
