@@ -108,16 +108,13 @@ func (c *compiler) enterNamespaces() {
 		}
 	}
 	if c.PIDNS != nil {
-		c.b.SetNS(c.b.File(c.PIDNS, "target"), unix.CLONE_NEWPID)
+		c.b.IntoPIDs(c.b.File(c.PIDNS, "target"))
 	}
 	if c.owns(specs.UserNamespace) {
 		c.nest()
 		return
 	}
 	c.ownNamespaces()
-	if c.PIDNS != nil {
-		c.b.Fork()
-	}
 	if c.userNS() {
 		c.b.SetIDs(0, 0, nil)
 	}

@@ -25,8 +25,9 @@ type Entry struct {
 }
 
 // joined are the namespaces an exec joins by the container's pidfd, all at once; the user
-// namespace only where the pod has one: joining one's own is an error (setns(2)).
-const joined = unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP
+// namespace only where the pod has one: joining one's own is an error (setns(2)). It is born in the PID
+// namespace.
+const joined = unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP
 
 // Enter makes the program that executes a command inside a running container, with the
 // container's own credentials.
@@ -49,8 +50,9 @@ func Enter(e Entry) (*nsutil.Program, error) {
 	if c.Sandbox.Namespaces[sandbox.Time] != nil {
 		kinds |= unix.CLONE_NEWTIME
 	}
-	c.b.SetNS(c.b.File(e.PidFD, "container"), kinds)
-	c.b.Fork()
+	container := c.b.File(e.PidFD, "container")
+	c.b.IntoPIDs(container)
+	c.b.SetNS(container, kinds)
 	if c.userNS() {
 		c.b.SetIDs(0, 0, nil)
 	}

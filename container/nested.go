@@ -20,9 +20,6 @@ import (
 // which the mounts, attached nowhere, go along.
 func (c *compiler) nest() {
 	c.b.Unshare(unix.CLONE_NEWNS)
-	if c.PIDNS != nil {
-		c.b.Fork() // proc shows the namespace of who mounts it
-	}
 	c.b.SetIDs(0, 0, nil)
 	c.mountKernel(c.showsPod)
 	c.b.NestUserNS(nsutil.IDMaps{UID: sameIDs(c.OCI.Linux.UIDMappings), GID: sameIDs(c.OCI.Linux.GIDMappings)})

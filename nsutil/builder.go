@@ -41,7 +41,7 @@ var CWD = FD{fdArg(-100), ""}
 func NewBuilder() *Builder {
 	const ops, blob = 320, 12 << 10 // what a container takes, so that nothing is moved on the way
 	return &Builder{
-		p:     Program{IntoCgroup: -1, Ops: make([]Op, 0, ops), blob: make([]byte, 0, blob)},
+		p:     Program{IntoCgroup: -1, IntoPIDs: -1, Ops: make([]Op, 0, ops), blob: make([]byte, 0, blob)},
 		strs:  map[string]uint32{},
 		files: map[*os.File]int{},
 	}
@@ -162,3 +162,7 @@ func (b *Builder) skipTo(i int, onSuccess bool) {
 // IntoCgroup lets the child be born in the cgroup v2 whose directory dir is (CLONE_INTO_CGROUP,
 // clone(2)): it is accounted for from its first instruction on. dir is a file of the program.
 func (b *Builder) IntoCgroup(dir FD) { b.p.IntoCgroup = int(dir.arg.val) }
+
+// IntoPIDs lets the child be born in a PID namespace: f is a file of the program, of the
+// namespace or the pidfd of a process in it. The launcher needs CAP_SYS_ADMIN over the namespace.
+func (b *Builder) IntoPIDs(f FD) { b.p.IntoPIDs, b.p.intoPIDs = int(f.arg.val), f.label }

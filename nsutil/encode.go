@@ -18,7 +18,7 @@ const (
 var errBadProgram = errors.New("malformed program")
 
 const (
-	headerWords = 8
+	headerWords = 9
 	opWords     = 3 + 6 // nr and store; tolerate and flag; skips and kinds; the arguments' values
 	relocWords  = 2
 )
@@ -33,7 +33,7 @@ func (p *Program) Encode() []byte {
 		maps = &IDMaps{}
 	}
 	w.put(uint64(len(p.Ops)), uint64(len(p.rel)), uint64(len(p.blob)), p.CloneFlags,
-		uint64(int64(p.IntoCgroup)), uint64(len(p.Files)), uint64(len(maps.UID)), uint64(len(maps.GID)))
+		uint64(int64(p.IntoCgroup)), uint64(int64(p.IntoPIDs)), uint64(len(p.Files)), uint64(len(maps.UID)), uint64(len(maps.GID)))
 	for i := range p.Ops {
 		w.op(&p.Ops[i])
 	}
@@ -100,7 +100,7 @@ func Decode(data []byte) (*Program, int, error) {
 	}
 	w := words{buf: data}
 	nops, nrel, nblob := w.get(), w.get(), w.get()
-	p := &Program{CloneFlags: w.get(), IntoCgroup: int(int64(w.get()))}
+	p := &Program{CloneFlags: w.get(), IntoCgroup: int(int64(w.get())), IntoPIDs: int(int64(w.get()))}
 	nfiles, nuid, ngid := w.get(), w.get(), w.get()
 	if nops > maxOps || nrel > maxBlob || nblob > maxBlob || nfiles > maxOps || nuid > maxBlob || ngid > maxBlob {
 		return nil, 0, fmt.Errorf("%w: counts out of range", errBadProgram)
@@ -128,6 +128,9 @@ func Decode(data []byte) (*Program, int, error) {
 func (p *Program) check(files int) error {
 	if p.IntoCgroup < -1 || p.IntoCgroup >= files {
 		return fmt.Errorf("%w: cgroup file %d of %d", errBadProgram, p.IntoCgroup, files)
+	}
+	if p.IntoPIDs < -1 || p.IntoPIDs >= files {
+		return fmt.Errorf("%w: PID namespace file %d of %d", errBadProgram, p.IntoPIDs, files)
 	}
 	for i := range p.Ops {
 		if err := p.checkOp(i, files); err != nil {

@@ -8,18 +8,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The three hooks that syscall.forkExec itself uses around its raw fork. They are on the Go
-// team's list of symbols kept reachable for gVisor (runtime/proc.go). BeforeFork blocks all
-// signals for the thread; AfterForkInChild resets the child's handlers and signal mask.
+// The hooks that syscall.forkExec itself uses around its raw fork, in the parent: all signals are
+// blocked for the thread meanwhile. They are on the Go team's list of symbols kept reachable for gVisor
+// (runtime/proc.go). The third, for the child, is not needed: CLONE_CLEAR_SIGHAND resets its handlers.
 
 //go:linkname beforeFork syscall.runtime_BeforeFork
 func beforeFork()
 
 //go:linkname afterFork syscall.runtime_AfterFork
 func afterFork()
-
-//go:linkname afterForkInChild syscall.runtime_AfterForkInChild
-func afterForkInChild()
 
 // step is an operation as the child runs it: all arguments are machine words.
 type step struct {
@@ -32,6 +29,11 @@ type step struct {
 	skipErr  int32
 	index    int32 // of the operation in the program, or -1: a step of the launcher's own
 	nonzero  bool
+}
+
+// unblockSignals is the child's first step: fork blocked them all.
+func (c *child) unblockSignals() step {
+	return step{nr: unix.SYS_RT_SIGPROCMASK, a: [6]uintptr{unix.SIG_SETMASK, uintptr(unsafe.Pointer(&c.mask)), 0, 8}, index: -1}
 }
 
 // report is one message of the child on the status channel.
@@ -55,58 +57,100 @@ type cloneArgs struct {
 	setTid, setTidSize, cgroup                                           uint64
 }
 
-// birth is what clone3 reads and writes. The address of pidfd is taken at the call and no
-// earlier: on a goroutine's stack it may move until then.
-type birth struct {
-	args  cloneArgs
-	pidfd int32
+// clone3 is clone3(2) for a child that lives in the function at run, interpret, on the stack that
+// args give it. It returns in the parent only.
+//
+//go:noescape
+func clone3(args *cloneArgs, size uintptr, run uintptr, c *child) (pid, errno uintptr)
+
+// interpretAt is where interpret's code is: a function value points to a pointer to it.
+func interpretAt() uintptr {
+	f := interpret
+	return **(**uintptr)(unsafe.Pointer(&f))
 }
 
-// forkAndInterpret clones and runs the steps in the child; it returns in the parent only.
+// fork makes the child. If pidns is a descriptor, of a PID namespace or of a process in one
+// (setns(2)), the child is born there: joining one takes effect for children only, so the thread joins
+// it for this one clone, and own, its own namespace, again. failed names the call that
+// errno is of.
 //
-// In the child there is one thread, no scheduler, no garbage collector and no signal handler: the
-// loop makes raw system calls, allocates nothing, calls nothing that could grow the stack, and touches only
-// memory that was prepared before (the child has its own copy of all of it: no CLONE_VM). The
-// child never returns: the last step is execve or exit_group.
-//
-// Preconditions: syscall.ForkLock held.
+// Preconditions: syscall.ForkLock held; neither a scheduler nor a signal comes between: nothing here
+// may be preempted, or start a thread, which would fail in the wrong namespace.
 //
 //go:noinline
 //go:norace
+func fork(c *child, pidns, own int) (pid uintptr, failed string, errno syscall.Errno) {
+	var e uintptr
+	beforeFork()
+	if pidns >= 0 {
+		if _, _, errno = syscall.RawSyscall(unix.SYS_SETNS, uintptr(pidns), unix.CLONE_NEWPID, 0); errno != 0 {
+			afterFork()
+			return 0, "setns", errno
+		}
+	}
+	pid, e = clone3(&c.birth, unsafe.Sizeof(c.birth), c.run, c)
+	if pidns >= 0 {
+		// Cannot fail: it is the namespace this process is in, pid_namespaces(7).
+		syscall.RawSyscall(unix.SYS_SETNS, uintptr(own), unix.CLONE_NEWPID, 0)
+	}
+	afterFork()
+	return pid, "clone3", syscall.Errno(e)
+}
+
+// interpret is a child's whole life: it runs the steps, from c.from on. It returns only for clone3 to fork, with
+// the arguments. Both processes are back then: the new one with forked 0, the old one with what the system
+// call returned and the index of the step after.
+//
+// In the child there is one thread, no scheduler, no garbage collector and no signal handler: the
+// loop makes raw system calls, allocates nothing, calls nothing that could grow the stack, and touches only
+// its mapping, the only memory it is sure to have. The last step is execve or exit_group.
+//
+//go:norace
+//go:nosplit
 //go:nocheckptr
-func forkAndInterpret(steps []step, status uintptr, born *birth, msg *report) (uintptr, syscall.Errno) {
+func interpret(c *child, forked, after int) (*cloneArgs, int) {
 	var (
 		i     int
 		j     int
 		r     uintptr
 		errno syscall.Errno
 		s     *step
+		a     [6]uintptr
+		msg   report // on the stack: each process has its own
 	)
-	born.args.pidfd = uint64(uintptr(unsafe.Pointer(&born.pidfd)))
-	beforeFork()
-	r, _, errno = syscall.RawSyscall6(unix.SYS_CLONE3, uintptr(unsafe.Pointer(&born.args)), unsafe.Sizeof(born.args), 0, 0, 0, 0)
-	if r != 0 || errno != 0 {
-		afterFork()
-		return r, errno
+	i = c.from
+	if forked != 0 {
+		s = c.step(after - 1)
+		msg.kind, msg.index, msg.value = reportFork, s.index, int64(forked)
+		if forked < 0 {
+			msg.kind, msg.value = reportFailed, int64(-forked)
+		}
+		if forked < 0 || s.nr == uintptr(opFork) {
+			syscall.RawSyscall6(unix.SYS_WRITE, c.status, uintptr(unsafe.Pointer(&msg)), unsafe.Sizeof(msg), 0, 0, 0)
+			syscall.RawSyscall6(unix.SYS_EXIT_GROUP, uintptr(msg.kind-reportFork), 0, 0, 0, 0, 0)
+		}
+		*s.store = int32(forked)
+		i = after
 	}
-	afterForkInChild()
-	for i = 0; i < len(steps); i++ {
-		s = &steps[i]
+	for ; i < c.n; i++ {
+		s = c.step(i)
+		if s.nr == uintptr(opFork) {
+			c.from, c.again.flags, c.again.exitSignal = i+1, unix.CLONE_PARENT, 0 // its parent's signal is its own, too
+			c.again.stack += stackSize
+			return &c.again, i + 1
+		}
+		if s.nr == uintptr(opHelper) {
+			c.from, c.again.flags, c.again.exitSignal = i+1+int(s.skipErr), 0, uint64(unix.SIGCHLD)
+			c.again.stack += stackSize
+			return &c.again, i + 1
+		}
+		a = s.a
 		for j = 0; j < len(s.slots); j++ {
 			if s.slots[j] != nil {
-				s.a[j] = uintptr(*s.slots[j])
+				a[j] = uintptr(*s.slots[j])
 			}
 		}
-		if s.nr == uintptr(opFork) {
-			r, _, errno = syscall.RawSyscall6(unix.SYS_CLONE, uintptr(unix.CLONE_PARENT)|uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
-			if errno == 0 && r != 0 {
-				msg.kind, msg.index, msg.value = reportFork, s.index, int64(r)
-				syscall.RawSyscall(unix.SYS_WRITE, status, uintptr(unsafe.Pointer(msg)), unsafe.Sizeof(*msg))
-				syscall.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
-			}
-		} else {
-			r, _, errno = syscall.RawSyscall6(s.nr, s.a[0], s.a[1], s.a[2], s.a[3], s.a[4], s.a[5])
-		}
+		r, _, errno = syscall.RawSyscall6(s.nr, a[0], a[1], a[2], a[3], a[4], a[5])
 		if errno == 0 && s.nonzero && r == 0 {
 			errno = unix.EPIPE
 		}
@@ -122,28 +166,35 @@ func forkAndInterpret(steps []step, status uintptr, born *birth, msg *report) (u
 			continue
 		}
 		msg.kind, msg.index, msg.value = reportFailed, s.index, int64(errno)
-		syscall.RawSyscall(unix.SYS_WRITE, status, uintptr(unsafe.Pointer(msg)), unsafe.Sizeof(*msg))
-		syscall.RawSyscall(unix.SYS_EXIT_GROUP, 127, 0, 0)
+		syscall.RawSyscall6(unix.SYS_WRITE, c.status, uintptr(unsafe.Pointer(&msg)), unsafe.Sizeof(msg), 0, 0, 0)
+		syscall.RawSyscall6(unix.SYS_EXIT_GROUP, 127, 0, 0, 0, 0, 0)
 	}
 	// A program that ends without execve or exit_group: still never return into Go.
 	for {
-		syscall.RawSyscall(unix.SYS_EXIT_GROUP, 126, 0, 0)
+		syscall.RawSyscall6(unix.SYS_EXIT_GROUP, 126, 0, 0, 0, 0, 0)
 	}
 }
 
+// step is the i-th; not a slice, whose bounds check could panic.
+//
+//go:norace
+//go:nosplit
+//go:nocheckptr
+func (c *child) step(i int) *step {
+	return (*step)(unsafe.Add(unsafe.Pointer(c.steps), uintptr(i)*unsafe.Sizeof(step{})))
+}
+
 // link turns the program into steps: blob offsets become addresses, file indices become
-// descriptor numbers. The steps point into p.blob, which must stay alive and unmoved until the
-// fork (heap objects do not move).
-func (p *Program) link(fds []int, status int) []step {
-	steps := make([]step, len(p.Ops))
+// descriptor numbers. memory is a copy of the blob that the steps point into.
+func (p *Program) link(steps []step, memory []byte, fds []int, status int) {
 	for _, r := range p.rel {
 		v := uint64(0)
 		if r.kind == argFile {
 			v = uint64(fds[r.val])
 		} else {
-			v = uint64(uintptr(unsafe.Pointer(&p.blob[r.val])))
+			v = uint64(uintptr(unsafe.Pointer(&memory[r.val])))
 		}
-		binary.NativeEndian.PutUint64(p.blob[r.off:], v)
+		binary.NativeEndian.PutUint64(memory[r.off:], v)
 	}
 	for i := range p.Ops {
 		o, s := &p.Ops[i], &steps[i]
@@ -152,24 +203,23 @@ func (p *Program) link(fds []int, status int) []step {
 			skipOK: int32(o.skipOK), skipErr: int32(o.skipErr), nonzero: o.nonzero,
 		}
 		if o.store != noStore {
-			s.store = (*int32)(unsafe.Pointer(&p.blob[o.store]))
+			s.store = (*int32)(unsafe.Pointer(&memory[o.store]))
 		}
 		for j, a := range o.args {
 			switch a.kind {
 			case argImm:
 				s.a[j] = uintptr(a.val)
 			case argBlob:
-				s.a[j] = uintptr(unsafe.Pointer(&p.blob[a.val]))
+				s.a[j] = uintptr(unsafe.Pointer(&memory[a.val]))
 			case argFile:
 				s.a[j] = uintptr(fds[a.val])
 			case argSlot:
-				s.slots[j] = (*int32)(unsafe.Pointer(&p.blob[a.val]))
+				s.slots[j] = (*int32)(unsafe.Pointer(&memory[a.val]))
 			case argStatus:
 				s.a[j] = uintptr(status)
 			}
 		}
 	}
-	return steps
 }
 
 // reportFrom reads a child's message.

@@ -33,16 +33,19 @@ func Launch(p *Program, w Watch) (Started, error) {
 		return Started{}, fmt.Errorf("status channel: %w", err)
 	}
 	defer parent.Close()
-	st, err := fork(p, child)
+	st, m, err := start(p, child)
 	child.Close()
 	if err != nil {
+		m.drop()
 		return Started{}, err
 	}
 	w.Forked(st.Pid)
 	if err := follow(p, parent, w, &st); err != nil {
+		m.drop() // the child may still be in it
 		st.close()
 		return st, err
 	}
+	m.release()
 	return st, nil
 }
 
@@ -72,35 +75,48 @@ func statusPair() (parent, child *os.File, err error) {
 	return os.NewFile(uintptr(fds[0]), "status"), os.NewFile(uintptr(fds[1]), "status"), nil
 }
 
-func fork(p *Program, status *os.File) (Started, error) {
+// start makes the child. Its memory is returned beside it, to be released when the child has left it.
+func start(p *Program, status *os.File) (Started, mapping, error) {
 	fds := make([]int, len(p.Files))
 	for i, f := range p.Files {
 		fds[i] = int(f.Fd())
 	}
-	born := &birth{pidfd: -1, args: cloneArgs{
-		flags:      p.CloneFlags | unix.CLONE_PIDFD,
-		exitSignal: uint64(unix.SIGCHLD),
-	}}
-	if p.IntoCgroup >= 0 {
-		born.args.flags |= unix.CLONE_INTO_CGROUP
-		born.args.cgroup = uint64(fds[p.IntoCgroup])
+	preparing := closeOthers(fds, int(status.Fd()))
+	m, c, steps, blob, err := newChild(1+len(preparing)+len(p.Ops), p.processes(), p.blob)
+	if err != nil {
+		return Started{}, m, err
 	}
-	steps := append(closeOthers(fds, int(status.Fd())), p.link(fds, int(status.Fd()))...)
-	msg := new(report)
+	steps[0] = c.unblockSignals()
+	copy(steps[1:], preparing)
+	p.link(steps[1+len(preparing):], blob, fds, int(status.Fd()))
+	c.status = status.Fd()
+	c.birth.flags = p.CloneFlags | unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND
+	if p.IntoCgroup >= 0 {
+		c.birth.flags |= unix.CLONE_INTO_CGROUP
+		c.birth.cgroup = uint64(fds[p.IntoCgroup])
+	}
+	pidns, own := -1, -1
+	if p.IntoPIDs >= 0 {
+		f, err := os.Open("/proc/self/ns/pid")
+		if err != nil {
+			return Started{}, m, err
+		}
+		defer f.Close()
+		pidns, own = fds[p.IntoPIDs], int(f.Fd())
+	}
 
 	syscall.ForkLock.Lock()
-	pid, errno := forkAndInterpret(steps, status.Fd(), born, msg)
+	pid, failed, errno := fork(c, pidns, own)
 	syscall.ForkLock.Unlock()
 
 	runtime.KeepAlive(p)
-	runtime.KeepAlive(born)
 	if errno != 0 {
-		return Started{}, os.NewSyscallError("clone3", errno)
+		return Started{}, m, os.NewSyscallError(failed, errno)
 	}
-	return Started{Pid: int(pid), PidFD: os.NewFile(uintptr(born.pidfd), "pidfd")}, nil
+	return Started{Pid: int(pid), PidFD: os.NewFile(uintptr(c.pidfd), "pidfd")}, m, nil
 }
 
-// closeOthers are the child's first steps: it closes every descriptor that its program was not
+// closeOthers are the child's next steps: it closes every descriptor that its program was not
 // given, so that no other pod's namespace, pipe or log can be reached through it (the class of
 // CVE-2016-9962 and CVE-2024-21626), and becomes unreadable through /proc until execve: a
 // process that is not dumpable belongs to root there and cannot be traced (proc(5),

@@ -197,7 +197,7 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		p, files, err := Decode(data)
 		if err == nil {
-			p.link(make([]int, files), 3)
+			p.link(make([]step, len(p.Ops)), bytes.Clone(p.blob), make([]int, files), 3)
 		}
 	})
 }

@@ -12,6 +12,9 @@ func (p *Program) String() string {
 	if p.CloneFlags != 0 {
 		fmt.Fprintf(&s, "     %-18s %s\n", "clone", flagNames(p.CloneFlags, cloneNames))
 	}
+	if p.IntoPIDs >= 0 {
+		fmt.Fprintf(&s, "     %-18s %s\n", "clone", "into pid namespace of "+p.intoPIDs)
+	}
 	for i := range p.Ops {
 		o := &p.Ops[i]
 		fmt.Fprintf(&s, "%3d  %-18s %s", i, o.Name, o.Detail)

@@ -32,11 +32,15 @@ func fdArg(fd int) Arg { return Imm(uint64(int64(fd))) }
 // noStore marks an operation whose result is dropped.
 const noStore = ^uint32(0)
 
-// opFork is the one operation that is not a system call of its own number: fork with
+// opFork is one of two operations that are not system calls of their own number: fork with
 // CLONE_PARENT, report the new pid on the status channel, and end; the new process, whose
 // parent is the caller's parent, goes on with the next operation. Joining or unsharing a PID
 // namespace takes effect for children only (pid_namespaces(7)), hence the need.
 const opFork = ^uint32(0)
+
+// opHelper is the other one: fork a child that goes on where skipErr says, and store its pid; its
+// parent goes on with the next operation and has to wait for it.
+const opHelper = opFork - 1
 
 // Op is one step of a program.
 type Op struct {
@@ -72,6 +76,10 @@ type Program struct {
 	// IntoCgroup is the index of the file that is a cgroup v2 directory to be born in
 	// (CLONE_INTO_CGROUP, Linux 5.7), or -1.
 	IntoCgroup int
+	// IntoPIDs is the index of the file that is a PID namespace to be born in, or the pidfd of a
+	// process in it, or -1.
+	IntoPIDs int
+	intoPIDs string // the file's label, for listings; stays with the builder
 
 	// Files are the descriptors that operations refer to, in order. The builder of the program
 	// closes them after the launch; they travel beside the encoded program, not in it.
@@ -89,6 +97,17 @@ func (p *Program) Forks() int {
 	n := 0
 	for i := range p.Ops {
 		if p.Ops[i].nr == opFork {
+			n++
+		}
+	}
+	return n
+}
+
+// processes counts those that run the program, one after the other or side by side.
+func (p *Program) processes() int {
+	n := 1
+	for i := range p.Ops {
+		if nr := p.Ops[i].nr; nr == opFork || nr == opHelper {
 			n++
 		}
 	}

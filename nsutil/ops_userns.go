@@ -17,8 +17,7 @@ func (b *Builder) NestUserNS(m IDMaps) {
 	entered, enter := b.pipe("entered")
 	helper := b.slot("helper")
 	clone := b.here()
-	// The child gets 0 and goes to its part, the parent goes on.
-	b.add("clone", "helper", unix.SYS_CLONE, Imm(uint64(unix.SIGCHLD))).into(helper).orGoOn(unix.EPIPE).nonzero = true
+	b.add("fork", "helper", uintptr(opHelper)).into(helper)
 	b.Unshare(unix.CLONE_NEWUSER)
 	b.Write(enter.FD(), "1")
 	wait := b.here()

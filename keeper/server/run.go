@@ -83,6 +83,7 @@ func (s *Server) launch(l *launch) {
 
 // fork launches the program and makes its processes known to the reaper.
 func (s *Server) fork(l *launch) (nsutil.Started, error) {
+	s.lean.refresh(s.log)
 	expected := 1 + l.prog.Forks()
 	s.reaper.expect(expected)
 	st, err := nsutil.Launch(l.prog, nsutil.Watch{Forked: func(pid int) {

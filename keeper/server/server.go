@@ -20,6 +20,7 @@ type Server struct {
 	pid     int
 	reaper  *reaper
 	stopped chan struct{}
+	lean    leanness
 
 	mu        sync.Mutex
 	processes map[string]*process
