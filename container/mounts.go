@@ -168,7 +168,7 @@ func volume(m spec.Mount) specs.Mount {
 			opts = append(opts, opt)
 		}
 	}
-	if m.ImageSubPath != "" {
+	if m.Image != "" && m.ImageSubPath != "" {
 		opts = append(opts, "subpath="+m.ImageSubPath)
 	}
 	slices.Sort(opts[2:])

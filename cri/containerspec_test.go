@@ -46,6 +46,7 @@ func fullContainerConfig() *runtime.ContainerConfig {
 		{ContainerPath: "/data/", HostPath: "/srv/../data", Readonly: true, RecursiveReadOnly: true, SelinuxRelabel: true, UidMappings: ids, GidMappings: ids},
 		{ContainerPath: "/img", Readonly: true, Image: &runtime.ImageSpec{Image: "sha256:def", UserSpecifiedImage: "vol:1"}, ImageSubPath: "a/b"},
 		{ContainerPath: "/dev2", HostPath: "/dev", Propagation: runtime.MountPropagation_PROPAGATION_BIDIRECTIONAL, MountOptions: []string{"noexec", "nosuid", "nodev"}},
+		{ContainerPath: "/sub", HostPath: "/host/a", ImageSubPath: "a"},
 	}
 	cfg.Devices = []*runtime.Device{{HostPath: "/dev/fuse", ContainerPath: "/dev/fuse", Permissions: "mrw"}}
 	cfg.CDIDevices = []*runtime.CDIDevice{{Name: "vendor.com/gpu=gpudevice1"}}
@@ -94,6 +95,7 @@ func TestContainerSpec(t *testing.T) {
 			{ContainerPath: "/data/", HostPath: "/srv/../data", Readonly: true, RecursiveReadonly: true, SELinuxRelabel: true, UID: idmap, GID: idmap},
 			{ContainerPath: "/img", Image: "sha256:def", UserImage: "vol:1", ImageSubPath: "a/b", Readonly: true},
 			{ContainerPath: "/dev2", HostPath: "/dev", Propagation: spec.PropagateBidirectional, NoExec: true, NoDev: true, NoSUID: true},
+			{ContainerPath: "/sub", HostPath: "/host/a", ImageSubPath: "a"},
 		},
 		Devices:    []spec.Device{{HostPath: "/dev/fuse", ContainerPath: "/dev/fuse", Permissions: "mrw"}},
 		CDIDevices: []string{"vendor.com/gpu=gpudevice1", "vendor.com/gpu=1", "vendor.com/net=eth0"},
@@ -228,7 +230,6 @@ func TestContainerSpecRefuses(t *testing.T) {
 		{"mount without source", mount(&runtime.Mount{}), "mounts[0].host_path: must not be empty"},
 		{"mount of relative path", mount(&runtime.Mount{HostPath: "h"}), "mounts[0].host_path: "},
 		{"mount of two sources", mount(&runtime.Mount{HostPath: "/h", Image: &runtime.ImageSpec{Image: "a"}}), "mounts[0].host_path: cannot go with image"},
-		{"sub-path without image", mount(&runtime.Mount{HostPath: "/h", ImageSubPath: "a"}), "mounts[0].image_sub_path: needs image"},
 		{"writable image", mount(&runtime.Mount{Image: &runtime.ImageSpec{Image: "a"}}), "mounts[0].readonly: must be true"},
 		{"shared image", mount(&runtime.Mount{Readonly: true, Image: &runtime.ImageSpec{Image: "a"}, Propagation: 1}), "mounts[0].propagation: cannot go with image"},
 		{"mount option twice", mount(&runtime.Mount{HostPath: "/h", MountOptions: []string{"nodev", "nodev"}}), `mounts[0].mount_options[1]: "nodev" is given twice`},

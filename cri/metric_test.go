@@ -164,4 +164,8 @@ func TestStatsOnTheWire(t *testing.T) {
 	if n := s.Linux.Network; n.DefaultInterface.RxBytes.Value != 42 || len(n.Interfaces) != 1 || n.Interfaces[0].Name != "lo" {
 		t.Errorf("network: %v", n)
 	}
+	p.Network = slices.DeleteFunc(p.Network, func(i stats.Interface) bool { return i.Name == defaultInterface })
+	if n := wirePodStats(*p).Linux.Network; n != nil {
+		t.Errorf("network of a pod that is not connected: %v", n)
+	}
 }

@@ -52,11 +52,14 @@ func mount(w *runtime.Mount, at field) (spec.Mount, error) {
 // mountSource converts what is mounted: a path of the host, or an image, which is read-only by
 // definition (KEP-4639) and has no mounts to exchange with anybody.
 func mountSource(w *runtime.Mount, at field, m *spec.Mount) error {
+	// Without an image it means nothing, but a kubelet sends the sub-path of any volume here, once a
+	// pod has an image volume (makeMounts in pkg/kubelet/kubelet_pods.go).
+	m.ImageSubPath = w.ImageSubPath
+	if err := at.sub("image_sub_path").within(w.ImageSubPath); err != nil {
+		return err
+	}
 	image := w.GetImage().GetImage()
 	if image == "" {
-		if w.ImageSubPath != "" {
-			return at.sub("image_sub_path").errorf("needs image")
-		}
 		return at.sub("host_path").absolute(w.HostPath)
 	}
 	switch {
@@ -70,8 +73,8 @@ func mountSource(w *runtime.Mount, at field, m *spec.Mount) error {
 	if err := at.sub("image").sub("image").text(image); err != nil {
 		return err
 	}
-	m.Image, m.UserImage, m.ImageSubPath = image, w.Image.UserSpecifiedImage, w.ImageSubPath
-	return at.sub("image_sub_path").within(w.ImageSubPath)
+	m.Image, m.UserImage = image, w.Image.UserSpecifiedImage
+	return nil
 }
 
 // mountPropagation converts propagation and what it excludes (api.proto, Mount.recursive_read_only).

@@ -43,11 +43,10 @@ func wirePodStats(p stats.Pod) *runtime.PodSandboxStats {
 // defaultInterface is what runtimes call a pod's interface, CNI's CNI_IFNAME.
 const defaultInterface = "eth0"
 
-// wireTraffic converts network counters. A pod in the host's network has none of its own.
+// wireTraffic converts network counters. A pod in the host's network has none of its own, nor does
+// one that is not connected yet or any more: kubelets end with a panic when usage comes without a
+// default interface (addCRIPodNetworkStats in pkg/kubelet/stats).
 func wireTraffic(p stats.Pod) *runtime.NetworkUsage {
-	if len(p.Network) == 0 {
-		return nil
-	}
 	out := &runtime.NetworkUsage{Timestamp: nanos(p.Time)}
 	for _, i := range p.Network {
 		usage := &runtime.NetworkInterfaceUsage{
@@ -59,6 +58,9 @@ func wireTraffic(p stats.Pod) *runtime.NetworkUsage {
 		} else {
 			out.Interfaces = append(out.Interfaces, usage)
 		}
+	}
+	if out.DefaultInterface == nil {
+		return nil
 	}
 	return out
 }

@@ -61,7 +61,7 @@ type Mount struct {
 	HostPath      string // absolute, host side; empty for an image volume
 	Image         string // image reference; empty for a host path
 	UserImage     string // the name a user wrote for it (ImageSpec.user_specified_image)
-	ImageSubPath  string // path within the image; relative, without ".."
+	ImageSubPath  string // path within the image; relative, without ".."; means nothing without one
 
 	Readonly          bool
 	RecursiveReadonly bool // submounts too (mount_setattr AT_RECURSIVE)

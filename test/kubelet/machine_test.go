@@ -75,13 +75,24 @@ var settings = map[string]string{
 }
 
 // tunables puts files in the place of settings that are the whole machine's, so that the kubelet
-// finds them as it wants them.
+// finds them as it wants them. A pod's user namespace may mount proc only as long as there is one
+// with nothing in such places (mount_too_revealing in fs/namespace.c).
 func (m *machine) tunables() error {
-	var errs []error
+	bare := m.path("proc")
+	errs := []error{os.Mkdir(bare, 0o755), unix.Mount("proc", bare, "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")}
 	for name, value := range settings {
 		file := m.path("sysctl-" + strings.ReplaceAll(name, "/", "."))
 		errs = append(errs, os.WriteFile(file, []byte(value+"\n"), 0o644),
 			unix.Mount(file, "/proc/sys/"+name, "", unix.MS_BIND, ""))
+	}
+	return errors.Join(errs...)
+}
+
+// restoreTunables ends the mounts of tunables.
+func (m *machine) restoreTunables() error {
+	errs := []error{unix.Unmount(m.path("proc"), 0)}
+	for name := range settings {
+		errs = append(errs, unix.Unmount("/proc/sys/"+name, 0))
 	}
 	return errors.Join(errs...)
 }

@@ -25,6 +25,8 @@ var node *machine
 // TestMain has the tests run in an enclosure.
 func TestMain(m *testing.M) {
 	flag.Parse()
+	// Tests wait for the kubelet most of the time.
+	_ = flag.Set("test.parallel", "24")
 	if role := os.Getenv(roleVar); role != "" {
 		play(role)
 	}

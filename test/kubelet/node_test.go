@@ -134,7 +134,7 @@ func (m *machine) close(failed bool) error {
 		fmt.Fprintln(os.Stderr, "the logs are in", m.dir)
 		return err
 	}
-	return errors.Join(err, os.RemoveAll(m.dir))
+	return errors.Join(err, m.restoreTunables(), os.RemoveAll(m.dir))
 }
 
 // unmountVolumes ends what the kubelet mounts: its directory on itself, and volumes of pods that

@@ -23,8 +23,8 @@ type pod struct {
 	file string
 }
 
-// runPod has the kubelet run a pod whose specification is in YAML; containers without an image
-// have busybox. It is removed when the test is over.
+// runPod has the kubelet run a pod whose specification is in YAML; containers without an image have
+// busybox. It is removed when the test is over.
 func runPod(t *testing.T, name, spec string) *pod {
 	t.Helper()
 	manifest := v1.Pod{
@@ -65,19 +65,23 @@ func place(file string, data []byte) error {
 	return os.Rename(half, file)
 }
 
-// remove deletes a pod and waits until the kubelet has forgotten it.
+// remove deletes a pod and waits until nothing of it runs. The kubelet removes what is left of it
+// later.
 func (p *pod) remove() {
 	p.t.Helper()
 	if p.t.Failed() {
 		p.describe()
 	}
 	_ = os.Remove(p.file) // the test may have
-	err := until("pod "+p.name+" is gone", func() error {
+	err := until("pod "+p.name+" has ended", func() error {
 		pods, err := node.pods()
-		if err == nil && pods[p.name] != nil {
-			err = errors.New("it is still there")
+		switch {
+		case err != nil:
+			return err
+		case pods[p.name] != nil:
+			return errors.New("the kubelet has not noticed")
 		}
-		return err
+		return p.stopped()
 	})
 	if err != nil {
 		p.t.Error(err)

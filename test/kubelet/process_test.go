@@ -16,7 +16,7 @@ import (
 // is tried again after ten seconds.
 const (
 	patience = 60 * time.Second
-	pollStep = 50 * time.Millisecond
+	pollStep = 200 * time.Millisecond
 )
 
 // process is a program that runs until it is stopped.
