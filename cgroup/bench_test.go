@@ -32,7 +32,7 @@ func BenchmarkCreate(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) {
 			tree := openTree(b, c.kind)
 			for b.Loop() {
-				p, _ := tree.Path("", spec.NewContainerID())
+				p, _ := tree.Path("", spec.NewPodID(), spec.NewContainerID())
 				g, err := tree.Create(context.Background(), p, c.r)
 				if err != nil {
 					b.Fatal(err)
@@ -53,7 +53,7 @@ func BenchmarkRemove(b *testing.B) {
 			tree := openTree(b, kind)
 			for b.Loop() {
 				b.StopTimer()
-				p, _ := tree.Path("", spec.NewContainerID())
+				p, _ := tree.Path("", spec.NewPodID(), spec.NewContainerID())
 				g, err := tree.Create(context.Background(), p, nil)
 				if err != nil {
 					b.Fatal(err)

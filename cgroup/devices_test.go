@@ -67,7 +67,7 @@ func TestDevices(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			forEachKind(t, func(t *testing.T, tree *Tree) {
-				p, _ := tree.Path("", spec.NewContainerID())
+				p, _ := tree.Path("", spec.NewPodID(), spec.NewContainerID())
 				g, err := tree.Create(t.Context(), p, &specs.LinuxResources{Devices: c.rules})
 				if err != nil {
 					t.Fatal(err)

@@ -36,7 +36,7 @@ func (g *Group) at(h *hierarchy) string {
 // make makes the container's directories with the plan's limits in place.
 func (g *Group) make(ctx context.Context, plan *plan) error {
 	for _, h := range g.tree.hierarchies {
-		err := h.makeLeaf(g.dir)
+		err := g.makeDir(ctx, h)
 		if errors.Is(err, unix.EEXIST) {
 			err = g.replace(ctx, h, err)
 		}
@@ -62,7 +62,22 @@ func (g *Group) replace(ctx context.Context, h *hierarchy, exists error) error {
 	if err := g.removeFrom(ctx, h); err != nil {
 		return fmt.Errorf("%w: %w", err, exists)
 	}
-	return h.makeLeaf(g.dir)
+	return g.makeDir(ctx, h)
+}
+
+// makeDir makes the directory in a hierarchy, and what is missing above it.
+func (g *Group) makeDir(ctx context.Context, h *hierarchy) error {
+	if g.tree.driver != DriverSystemd {
+		return h.makeLeaf(g.dir)
+	}
+	err := h.mkdir(g.dir)
+	if !errors.Is(err, unix.ENOENT) {
+		return err
+	}
+	if err := g.tree.startUnit(ctx, path.Dir(g.dir)); err != nil {
+		return err
+	}
+	return h.mkdir(g.dir)
 }
 
 // enableControllers sees to it that a directory of v2 has every controller we set limits with, by

@@ -98,7 +98,7 @@ func (g *Group) set(r *specs.LinuxResources) (old []setting, err error) {
 		return nil, err
 	}
 	if old, err = g.current(settings); err != nil {
-		return nil, notFound(err)
+		return nil, err
 	}
 	if err := g.write(settings); err != nil {
 		return nil, errors.Join(err, g.write(old))

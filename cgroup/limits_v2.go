@@ -149,6 +149,32 @@ func (b *builder) unified(values map[string]string) {
 			b.fail("unified[%q] is not a controller's file", file)
 			return
 		}
-		b.add(setting{controller: controller, file: file, value: values[file]})
+		s := setting{controller: controller, file: file, value: values[file], field: fmt.Sprintf("unified[%q]", file)}
+		if unset, ok := nested[file]; ok {
+			b.lines(s, unset)
+		} else {
+			b.add(s)
+		}
+	}
+}
+
+// nested are the files with a line per key, and what a line says when nothing is asked for.
+var nested = map[string]string{
+	"io.max":    "rbps=max wbps=max riops=max wiops=max",
+	"io.weight": "default",
+	"rdma.max":  "hca_handle=max hca_object=max",
+	"misc.max":  "max",
+}
+
+// lines adds each line of a nested file's value, so that each can be put back.
+func (b *builder) lines(s setting, unset string) {
+	for line := range strings.Lines(s.value) {
+		s.value = strings.TrimSpace(line)
+		s.key, _, _ = strings.Cut(s.value, " ")
+		if s.key == s.value && s.file == "io.weight" { // the default's may be left out
+			s.key = "default"
+		}
+		s.unset = s.key + " " + unset
+		b.add(s)
 	}
 }

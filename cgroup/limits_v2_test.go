@@ -42,11 +42,16 @@ func TestSetV2(t *testing.T) {
 	}
 	for name, r := range map[string]specs.LinuxResources{
 		"period":  {Memory: memory(8<<20, 8<<20), CPU: &specs.LinuxCPU{Quota: ptr(int64(5000)), Period: ptr(uint64(7))}, Pids: &specs.LinuxPids{Limit: ptr(int64(3))}},
+		"lines":   {Unified: map[string]string{"io.weight": "55", "memory.high": "much"}},
 		"by file": {CPU: &specs.LinuxCPU{Shares: ptr(uint64(9)), Mems: "0"}, Unified: map[string]string{"memory.high": "much"}},
 	} {
 		before := state()
-		if err := g.Set(&r); !errdefs.IsInvalidArgument(err) {
-			t.Errorf("%s: %v, want InvalidArgument", name, err)
+		err := g.Set(&r)
+		if !errdefs.IsInvalidArgument(err) {
+			t.Fatalf("%s: %v, want InvalidArgument", name, err)
+		}
+		if !strings.Contains(err.Error(), "cpu.max") && !strings.Contains(err.Error(), `unified["memory.high"]`) {
+			t.Errorf("%s: %v does not name what is refused", name, err)
 		}
 		if got := state(); got != before {
 			t.Errorf("%s: after a failed Set: %s, want %s", name, got, before)
@@ -70,7 +75,7 @@ func TestControllersHandedDown(t *testing.T) {
 		t.Skip("needs cgroup v2 with controllers")
 	}
 	limits := &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: ptr(int64(5))}}
-	p, err := tree.Path(testRoot+"/a/b/c", "deep")
+	p, err := tree.Path(testRoot+"/a/b/c", "pod", "deep")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +87,7 @@ func TestControllersHandedDown(t *testing.T) {
 		t.Errorf("pids.max %s, want 5", got)
 	}
 	cmd := spawn(t, g, 1)
-	inside, err := tree.Path(string(p), "below")
+	inside, err := tree.Path(string(p), "pod", "below")
 	if err != nil {
 		t.Fatal(err)
 	}

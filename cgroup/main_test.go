@@ -22,7 +22,7 @@ import (
 )
 
 // testRoot is the parent of every cgroup a test makes without naming one.
-var testRoot = fmt.Sprintf("/tare-test-%d", os.Getpid())
+var testRoot = fmt.Sprintf("/taretest%d", os.Getpid())
 
 // The main thread is kept for the test driver: a goroutine that ends on it, locked, leaves it
 // in the cgroup it entered for the rest of the run.
@@ -30,7 +30,20 @@ func init() { runtime.LockOSThread() }
 
 // TestMain fails if a test leaves a cgroup behind.
 func TestMain(m *testing.M) {
+	if size := os.Getenv(hugeVar); size != "" {
+		if err := useHugepages(size); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	code := m.Run()
+	for range 500 { // systemd stops a slice soon after what was in it
+		if len(leftovers()) == 0 {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 	for _, dir := range leftovers() {
 		fmt.Fprintln(os.Stderr, "left behind:", dir)
 		code = 1
@@ -50,8 +63,8 @@ func leftovers() []string {
 	return found
 }
 
-// kinds are the ways a tree is tested: as this host mounts it and, on a hybrid host, v2's code on the
-// hierarchy without controllers.
+// kinds are the ways a tree is tested: as this host mounts it, on a hybrid host v2's code on the
+// hierarchy without controllers too, and the systemd driver where it works.
 func kinds(t testing.TB) []string {
 	t.Helper()
 	mode, _, err := Detect()
@@ -60,6 +73,9 @@ func kinds(t testing.TB) []string {
 	}
 	if mode == Hybrid {
 		return []string{"host", "v2"}
+	}
+	if ProbeSystemd(t.Context()) == nil {
+		return []string{"host", "systemd"}
 	}
 	return []string{"host"}
 }
@@ -72,14 +88,18 @@ func openTree(t testing.TB, kind string) *Tree {
 	}
 	var tree *Tree
 	var err error
-	if kind == "v2" {
+	log := slog.New(slog.DiscardHandler)
+	switch kind {
+	case "systemd":
+		tree, err = Open(t.Context(), DriverSystemd, slice(), log)
+	case "v2":
 		h := &hierarchy{mount: unifiedRoot, v2: true}
 		if err = h.openRoot(); err == nil {
-			tree = &Tree{mode: Unified, driver: DriverCgroupfs, root: testRoot, hierarchies: []*hierarchy{h}, log: slog.New(slog.DiscardHandler)}
+			tree = &Tree{mode: Unified, driver: DriverCgroupfs, root: testRoot, hierarchies: []*hierarchy{h}, log: log}
 			err = tree.makeRoot()
 		}
-	} else {
-		tree, err = Open(DriverCgroupfs, testRoot, slog.New(slog.DiscardHandler))
+	default:
+		tree, err = Open(t.Context(), DriverCgroupfs, testRoot, log)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -88,9 +108,21 @@ func openTree(t testing.TB, kind string) *Tree {
 	return tree
 }
 
+// slice names the slice below this run's own that the names lead to.
+func slice(names ...string) string {
+	return strings.Join(append([]string{testRoot[1:]}, names...), "-") + ".slice"
+}
+
 // forEachKind runs a test on each kind of tree.
-func forEachKind(t *testing.T, f func(t *testing.T, tree *Tree)) {
-	for _, kind := range kinds(t) {
+func forEachKind(t *testing.T, f func(t *testing.T, tree *Tree)) { forKinds(t, kinds(t), f) }
+
+// forEachMkdir runs it on those where the directories above a container's are ours to make.
+func forEachMkdir(t *testing.T, f func(t *testing.T, tree *Tree)) {
+	forKinds(t, slices.DeleteFunc(kinds(t), func(kind string) bool { return kind == "systemd" }), f)
+}
+
+func forKinds(t *testing.T, kinds []string, f func(t *testing.T, tree *Tree)) {
+	for _, kind := range kinds {
 		t.Run(kind, func(t *testing.T) { f(t, openTree(t, kind)) })
 	}
 }
@@ -98,7 +130,8 @@ func forEachKind(t *testing.T, f func(t *testing.T, tree *Tree)) {
 // create makes a container's cgroup and removes it after the test.
 func create(t testing.TB, tree *Tree) *Group {
 	t.Helper()
-	p, err := tree.Path("", spec.NewContainerID())
+	pod := spec.NewPodID()
+	p, err := tree.Path("", pod, spec.NewContainerID())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,6 +144,9 @@ func create(t testing.TB, tree *Tree) *Group {
 			t.Error(err)
 		}
 		if err := g.Remove(context.Background()); err != nil {
+			t.Error(err)
+		}
+		if err := tree.ReleasePod(context.Background(), pod); err != nil {
 			t.Error(err)
 		}
 	})

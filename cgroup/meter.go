@@ -33,7 +33,7 @@ type Meter struct {
 
 // Meter returns a meter of a container's cgroup, which need not exist yet. The caller closes it.
 func (t *Tree) Meter(p Path) (*Meter, error) {
-	dir, err := t.dir(p)
+	dir, err := p.dir()
 	if err != nil {
 		return nil, err
 	}
@@ -43,18 +43,11 @@ func (t *Tree) Meter(p Path) (*Meter, error) {
 // ParentMeter returns a meter of the cgroup that a request names as parent, in the form cgroup_parent has
 // it. The caller closes it.
 func (t *Tree) ParentMeter(parent string) (*Meter, error) {
-	if t.driver == DriverSystemd {
-		slice, err := checkSlice(parent)
-		if err != nil {
-			return nil, fmt.Errorf("cgroup parent %q: %w", parent, err)
-		}
-		return t.meter(expandSlice(slice)), nil
-	}
-	clean, err := checkParent(parent)
+	dir, err := t.parentDir(parent)
 	if err != nil {
 		return nil, fmt.Errorf("cgroup parent %q: %w", parent, err)
 	}
-	return t.meter(path.Join(".", clean)), nil
+	return t.meter(dir), nil
 }
 
 func (t *Tree) meter(dir string) *Meter {

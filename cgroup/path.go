@@ -10,59 +10,65 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// Path says where a container's cgroup is, as the OCI spec's linux.cgroupsPath does: for the cgroupfs
-// driver an absolute path below the cgroup mount, "/kubepods/pod1/0123…"; for systemd
-// "slice:prefix:name", the scope prefix-name.scope in that slice.
+// Path says where a container's cgroup is: an absolute path below the cgroup mount. With the
+// cgroupfs driver "/kubepods/pod1/0123…"; with systemd the pod's unit is between,
+// "/kubepods.slice/kubepods-pod1.slice/tare-4567….service/0123…".
 type Path string
 
-// scopePrefix tells our scopes from other runtimes' in systemd's lists.
-const scopePrefix = "tare"
-
-// Path returns the path of a container with the request's cgroup_parent, or below the tree's own root
+// Path returns the path of a pod's container with the request's cgroup_parent, or below the tree's own root
 // if the request names none. Errors are ErrInvalidArgument and name the field.
-func (t *Tree) Path(parent string, id spec.ContainerID) (Path, error) {
-	if err := checkName(string(id)); err != nil {
-		return "", fmt.Errorf("container id %q: %w: %w", id, err, errdefs.ErrInvalidArgument)
+func (t *Tree) Path(parent string, pod spec.PodID, id spec.ContainerID) (Path, error) {
+	for name, id := range map[string]string{"pod": string(pod), "container": string(id)} {
+		if err := checkName(id); err != nil {
+			return "", fmt.Errorf("%s id %q: %w: %w", name, id, err, errdefs.ErrInvalidArgument)
+		}
 	}
 	if parent == "" {
 		parent = t.root
 	}
-	if t.driver == DriverSystemd {
-		slice, err := checkSlice(parent)
-		if err != nil {
-			return "", fmt.Errorf("cgroup_parent %q: %w: %w", parent, err, errdefs.ErrInvalidArgument)
-		}
-		return Path(slice + ":" + scopePrefix + ":" + string(id)), nil
-	}
-	clean, err := checkParent(parent)
+	dir, err := t.parentDir(parent)
 	if err != nil {
 		return "", fmt.Errorf("cgroup_parent %q: %w: %w", parent, err, errdefs.ErrInvalidArgument)
 	}
-	return Path(path.Join(clean, string(id))), nil
+	if t.driver == DriverSystemd {
+		dir = path.Join(dir, podUnit(pod))
+	}
+	return Path(path.Join("/", dir, string(id))), nil
+}
+
+// parentDir turns a parent as a request names it into a path relative to a hierarchy's root.
+func (t *Tree) parentDir(parent string) (string, error) {
+	if t.driver == DriverSystemd {
+		slice, err := checkSlice(parent)
+		return expandSlice(slice), err
+	}
+	clean, err := checkParent(parent)
+	return path.Join(".", clean), err
 }
 
 // dir turns a path into one relative to a hierarchy's root, checking it again: it may come from
-// a record on disk.
-func (t *Tree) dir(p Path) (string, error) {
-	if slice, scope, ok := strings.Cut(string(p), ":"); ok && t.driver == DriverSystemd {
-		prefix, name, ok := strings.Cut(scope, ":")
-		slice, err := checkSlice(slice)
-		if err == nil && ok && checkName(prefix+"-"+name) == nil {
-			return expandSlice(slice) + "/" + prefix + "-" + name + ".scope", nil
-		}
-	} else if t.driver != DriverSystemd {
-		if clean, err := checkParent(string(p)); err == nil && clean != "/" {
-			return clean[1:], nil
-		}
+// a record on disk. Whose driver's it is makes no difference but to Create.
+func (p Path) dir() (string, error) {
+	clean, err := checkPath(string(p))
+	if err == nil && clean == "/" {
+		err = fmt.Errorf("is the root")
 	}
-	return "", fmt.Errorf("cgroup path %q is not one of the %s driver: %w", p, t.driver, errdefs.ErrInvalidArgument)
+	if err != nil {
+		return "", fmt.Errorf("cgroup path %q: %w: %w", p, err, errdefs.ErrInvalidArgument)
+	}
+	return clean[1:], nil
 }
 
-// checkParent takes a cgroupfs path and returns it without doubled or final slashes.
+// checkParent takes a parent as the cgroupfs driver has it.
 func checkParent(parent string) (string, error) {
 	if strings.HasSuffix(parent, ".slice") || strings.Contains(parent, ".slice:") {
 		return "", fmt.Errorf("is a systemd slice, but the cgroup driver is cgroupfs")
 	}
+	return checkPath(parent)
+}
+
+// checkPath takes an absolute path and returns it without doubled or final slashes.
+func checkPath(parent string) (string, error) {
 	if !strings.HasPrefix(parent, "/") {
 		return "", fmt.Errorf("is not an absolute path")
 	}

@@ -29,20 +29,25 @@ func TestPath(t *testing.T) {
 		{"a slice's name", "kubepods-pod1.slice", "", "", DriverCgroupfs},
 		{"a scope", "a.slice:p:n", "", "", DriverCgroupfs},
 
-		{"none given", "", "system.slice:tare:c1", "system.slice/tare-c1.scope", DriverSystemd},
-		{"kubelet's", "/kubepods.slice/kubepods-pod1.slice", "kubepods-pod1.slice:tare:c1", "kubepods.slice/kubepods-pod1.slice/tare-c1.scope", DriverSystemd},
-		{"name", "kubepods-burstable-pod1.slice", "kubepods-burstable-pod1.slice:tare:c1",
-			"kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1.slice/tare-c1.scope", DriverSystemd},
-		{"the root", "-.slice", "-.slice:tare:c1", "./tare-c1.scope", DriverSystemd},
+		{"none given", "", "/system.slice/tare-p1.service/c1", "system.slice/tare-p1.service/c1", DriverSystemd},
+		{"kubelet's", "/kubepods.slice/kubepods-pod1.slice", "/kubepods.slice/kubepods-pod1.slice/tare-p1.service/c1",
+			"kubepods.slice/kubepods-pod1.slice/tare-p1.service/c1", DriverSystemd},
+		{"name", "a-b_c-d.slice", "/a.slice/a-b_c.slice/a-b_c-d.slice/tare-p1.service/c1", "a.slice/a-b_c.slice/a-b_c-d.slice/tare-p1.service/c1", DriverSystemd},
+		{"the root", "-.slice", "/tare-p1.service/c1", "tare-p1.service/c1", DriverSystemd},
 		{"a path", "/kubepods/pod1", "", "", DriverSystemd},
 		{"a path ending in .slice", "/kubepods/pod1.slice", "", "", DriverSystemd},
 		{"a scope", "a.slice:p:n", "", "", DriverSystemd},
 		{"dashes", "a--b.slice", "", "", DriverSystemd},
 		{"only a suffix", ".slice", "", "", DriverSystemd},
+		{"elsewhere", "/a/b.slice", "", "", DriverSystemd},
+		{"half a path", "/b.slice/a-b.slice", "", "", DriverSystemd},
+		{"a space", "a b.slice", "", "", DriverSystemd},
+		{"a template", "a@b.slice", "", "", DriverSystemd},
+		{"too long", long + ".slice", "", "", DriverSystemd},
 	} {
 		t.Run(string(c.driver)+"/"+c.name, func(t *testing.T) {
 			tree := &Tree{driver: c.driver, root: map[Driver]string{DriverCgroupfs: "/tare", DriverSystemd: "system.slice"}[c.driver]}
-			p, err := tree.Path(c.parent, "c1")
+			p, err := tree.Path(c.parent, "p1", "c1")
 			if c.path == "" {
 				if !errdefs.IsInvalidArgument(err) || !strings.Contains(err.Error(), "cgroup_parent") {
 					t.Fatalf("Path: %q, %v, want InvalidArgument naming cgroup_parent", p, err)
@@ -52,7 +57,7 @@ func TestPath(t *testing.T) {
 			if err != nil || string(p) != c.path {
 				t.Fatalf("Path: %q, %v, want %q", p, err, c.path)
 			}
-			if dir, err := tree.dir(p); err != nil || dir != c.dir {
+			if dir, err := p.dir(); err != nil || dir != c.dir {
 				t.Errorf("dir: %q, %v, want %q", dir, err, c.dir)
 			}
 		})
@@ -60,22 +65,9 @@ func TestPath(t *testing.T) {
 }
 
 func TestRecordedPath(t *testing.T) {
-	for _, c := range []struct {
-		driver Driver
-		path   Path
-	}{
-		{DriverCgroupfs, "a.slice:tare:c1"},
-		{DriverCgroupfs, "/a/../../c1"},
-		{DriverCgroupfs, "/"},
-		{DriverCgroupfs, ""},
-		{DriverSystemd, "/tare/c1"},
-		{DriverSystemd, "a.slice:tare"},
-		{DriverSystemd, "a.slice:../..:c1"},
-		{DriverSystemd, "a:tare:c1"},
-	} {
-		tree := &Tree{driver: c.driver, root: "/tare"}
-		if dir, err := tree.dir(c.path); !errdefs.IsInvalidArgument(err) {
-			t.Errorf("%s %q: %q, %v, want InvalidArgument", c.driver, c.path, dir, err)
+	for _, p := range []Path{"a.slice:tare:c1", "/a/../../c1", "/", "//", "", "a/b"} {
+		if dir, err := p.dir(); !errdefs.IsInvalidArgument(err) {
+			t.Errorf("%q: %q, %v, want InvalidArgument", p, dir, err)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package cgroup
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strconv"
@@ -26,10 +27,11 @@ type setting struct {
 	// no line. Empty: the file holds one value.
 	key, unset string
 
-	optional bool // where the controller or the file is missing there is nothing to limit
+	field    string // of the request, where that is not the file's own name
+	optional bool   // where the controller or the file is missing there is nothing to limit
 }
 
-func (s setting) String() string { return s.file + " = " + s.value }
+func (s setting) String() string { return cmp.Or(s.field, s.file) + " = " + s.value }
 
 // write applies settings in order. What the kernel refuses is tried once more after the others, since
 // it checks values against each other: memory.memsw.limit_in_bytes may not be below memory.limit_in_bytes
@@ -62,7 +64,7 @@ func (g *Group) writeOne(s setting) error {
 	}
 	for line := range strings.Lines(s.value) {
 		if err := h.write(g.dir, s.file, line); err != nil {
-			return s.classify(err)
+			return g.explain(s, err)
 		}
 	}
 	return nil
@@ -77,9 +79,19 @@ func (t *Tree) limiter(s setting) (*hierarchy, error) {
 	return h, nil
 }
 
+// explain tells a group that is gone from one that lacks the file.
+func (g *Group) explain(s setting, err error) error {
+	if gone(err) && !g.tree.has(g.dir) {
+		return fmt.Errorf("set %s: %w: %w", s, err, errdefs.ErrNotFound)
+	}
+	return s.classify(err)
+}
+
 // classify says what the kernel's answer to a write means.
 func (s setting) classify(err error) error {
 	switch {
+	case err == nil:
+		return nil
 	case errors.Is(err, unix.ENOENT) && s.optional:
 		return nil
 	case errors.Is(err, unix.ENOENT):
@@ -92,7 +104,9 @@ func (s setting) classify(err error) error {
 	return fmt.Errorf("set %s: %w", s, err)
 }
 
-// current returns the settings that put back what the files of these hold now.
+// current returns the settings that put back what the files of these hold now. A cpuset of v2 that is
+// empty is the parent's, and cannot become empty again while a process is in it (validate_change in
+// kernel/cgroup/cpuset.c): what goes back is what was in effect.
 func (g *Group) current(settings []setting) ([]setting, error) {
 	old := make([]setting, 0, len(settings))
 	for _, s := range settings {
@@ -101,13 +115,15 @@ func (g *Group) current(settings []setting) ([]setting, error) {
 			return nil, err
 		}
 		content, err := h.read(g.dir, s.file)
-		if errors.Is(err, unix.ENOENT) && s.optional {
-			continue
+		if err == nil && content == "" && s.controller == "cpuset" {
+			content, err = h.read(g.dir, s.file+".effective")
 		}
-		if err != nil {
-			return nil, s.classify(err)
+		if err := g.explain(s, err); err != nil {
+			return nil, err
 		}
-		old = append(old, s.from(content))
+		if err == nil {
+			old = append(old, s.from(content))
+		}
 	}
 	return old, nil
 }
@@ -116,9 +132,6 @@ func (g *Group) current(settings []setting) ([]setting, error) {
 func (s setting) from(content string) setting {
 	if s.key == "" {
 		s.value = content
-		if s.value == "" {
-			s.value = "\n" // an empty cpuset: a write(2) of no bytes would be none
-		}
 		return s
 	}
 	s.value = s.unset

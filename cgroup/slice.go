@@ -9,6 +9,10 @@ import (
 // rootSlice is systemd's name for the root of the tree, systemd.special(7).
 const rootSlice = "-.slice"
 
+// unitNameChars are what systemd.unit(5) allows in a name, but for the dash, and the @ of templates, which
+// slices cannot be.
+const unitNameChars = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:_.\\"
+
 // checkSlice takes a slice as the kubelet writes it, "a-b.slice" or "/a.slice/a-b.slice", and
 // returns the unit's name. systemd.slice(5): a name is dash-separated parts, each the slice it is in.
 func checkSlice(parent string) (string, error) {
@@ -24,8 +28,8 @@ func checkSlice(parent string) (string, error) {
 		return name, nil
 	}
 	for part := range strings.SplitSeq(stem, "-") {
-		if err := checkName(part); err != nil {
-			return "", err
+		if part == "" || len(name) > 255 || strings.Trim(part, unitNameChars) != "" {
+			return "", fmt.Errorf("is no name for a slice")
 		}
 	}
 	if strings.Contains(parent, "/") && strings.Trim(parent, "/") != expandSlice(name) {

@@ -28,22 +28,15 @@ type Tree struct {
 // a path as cgroup_parent has it; empty means "/tare", or system.slice with the systemd driver. With
 // cgroupfs it is made here, so that a node's first pod does not pay for it, and removed by Close.
 //
-// DriverAuto is what Detect finds, but for the systemd driver, which parses paths and makes no group yet:
-// cgroupfs works there too, as long as the kubelet is told (RuntimeConfig does).
-func Open(driver Driver, root string, log *slog.Logger) (*Tree, error) {
+// DriverAuto is what Detect finds; where that is systemd and it does not answer, cgroupfs, as long as the
+// kubelet is told (RuntimeConfig does). DriverSystemd without systemd, or on cgroup v1, is an error.
+func Open(ctx context.Context, driver Driver, root string, log *slog.Logger) (*Tree, error) {
 	mode, auto, err := Detect()
 	if err != nil {
 		return nil, err
 	}
-	switch driver {
-	case DriverAuto:
-		driver = DriverCgroupfs
-		if auto != driver {
-			log.Warn("cgroup driver is not what suits this host", "driver", driver, "suits", auto)
-		}
-	case DriverCgroupfs, DriverSystemd:
-	default:
-		return nil, fmt.Errorf("cgroup driver %q is neither cgroupfs nor systemd: %w", driver, errdefs.ErrInvalidArgument)
+	if driver, err = choose(ctx, driver, auto, log); err != nil {
+		return nil, err
 	}
 	hs, err := openHierarchies(mode)
 	if err != nil {
@@ -57,14 +50,40 @@ func Open(driver Driver, root string, log *slog.Logger) (*Tree, error) {
 	return t, nil
 }
 
+// choose decides on the driver.
+func choose(ctx context.Context, asked, suits Driver, log *slog.Logger) (Driver, error) {
+	switch asked {
+	case DriverCgroupfs:
+		return asked, nil
+	case DriverAuto:
+		if suits == DriverCgroupfs {
+			return suits, nil
+		}
+	case DriverSystemd:
+	default:
+		return "", fmt.Errorf("cgroup driver %q is neither cgroupfs nor systemd: %w", asked, errdefs.ErrInvalidArgument)
+	}
+	err := ProbeSystemd(ctx)
+	switch {
+	case err == nil:
+		return DriverSystemd, nil
+	case asked == DriverAuto:
+		log.Warn("cgroup driver is cgroupfs, because systemd's cannot be used", "err", err)
+		return DriverCgroupfs, nil
+	}
+	return "", fmt.Errorf("cgroup driver systemd: %w", err)
+}
+
 // makeRoot makes the default parent.
 func (t *Tree) makeRoot() error {
 	if t.driver == DriverSystemd {
 		if t.root == "" {
 			t.root = "system.slice"
 		}
-		_, err := checkSlice(t.root)
-		return err
+		if _, err := checkSlice(t.root); err != nil {
+			return fmt.Errorf("%w: %w", err, errdefs.ErrInvalidArgument)
+		}
+		return nil
 	}
 	if t.root == "" {
 		t.root = "/tare"
@@ -143,12 +162,12 @@ func (t *Tree) Create(ctx context.Context, p Path, r *specs.LinuxResources) (*Gr
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if t.driver == DriverSystemd {
-		return nil, fmt.Errorf("create cgroup %s: systemd driver: %w", p, errdefs.ErrNotImplemented)
-	}
-	dir, err := t.dir(p)
+	dir, err := p.dir()
 	if err != nil {
 		return nil, err
+	}
+	if inUnit(dir) != (t.driver == DriverSystemd) {
+		return nil, fmt.Errorf("create cgroup %s: the cgroup driver has become %s since the path was made: %w", p, t.driver, errdefs.ErrFailedPrecondition)
 	}
 	plan, err := t.plan(r)
 	if err != nil {
@@ -169,18 +188,20 @@ func (t *Tree) Create(ctx context.Context, p Path, r *specs.LinuxResources) (*Gr
 // Load returns the cgroup of a container made before this process started, or ErrNotFound. On v1 one
 // hierarchy that has it is enough: who made or removed it may have been killed halfway.
 func (t *Tree) Load(p Path) (*Group, error) {
-	dir, err := t.dir(p)
+	dir, err := p.dir()
 	if err != nil {
 		return nil, err
 	}
-	for _, h := range t.hierarchies {
-		var st unix.Stat_t
-		switch err := unix.Fstatat(int(h.root.Fd()), dir, &st, unix.AT_SYMLINK_NOFOLLOW); {
-		case err == nil:
-			return &Group{tree: t, path: p, dir: dir}, nil
-		case !errors.Is(err, unix.ENOENT):
-			return nil, fmt.Errorf("load cgroup %s: %w", p, err)
-		}
+	if !t.has(dir) {
+		return nil, fmt.Errorf("load cgroup %s: %w", p, errdefs.ErrNotFound)
 	}
-	return nil, fmt.Errorf("load cgroup %s: %w", p, errdefs.ErrNotFound)
+	return &Group{tree: t, path: p, dir: dir}, nil
+}
+
+// has reports whether a directory is there in any of the hierarchies.
+func (t *Tree) has(dir string) bool {
+	return slices.ContainsFunc(t.hierarchies, func(h *hierarchy) bool {
+		var st unix.Stat_t
+		return unix.Fstatat(int(h.root.Fd()), dir, &st, unix.AT_SYMLINK_NOFOLLOW) == nil
+	})
 }

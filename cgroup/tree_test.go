@@ -96,7 +96,7 @@ func TestCreateReplacesLeftover(t *testing.T) {
 }
 
 func TestMissingParents(t *testing.T) {
-	forEachKind(t, func(t *testing.T, tree *Tree) {
+	forEachMkdir(t, func(t *testing.T, tree *Tree) {
 		ours := path.Join(testRoot, "kubepods/pod1")
 		theirs := testRoot + "-theirs"
 		for _, h := range tree.hierarchies {
@@ -106,7 +106,7 @@ func TestMissingParents(t *testing.T) {
 			defer h.rmdir(theirs[1:])
 		}
 		for parent, stays := range map[string]bool{ours: false, theirs: true, theirs + "/made": false} {
-			p, err := tree.Path(parent, spec.NewContainerID())
+			p, err := tree.Path(parent, spec.NewPodID(), spec.NewContainerID())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -129,13 +129,13 @@ func TestMissingParents(t *testing.T) {
 
 // TestParentRace makes and removes containers of one vanishing parent from many sides.
 func TestParentRace(t *testing.T) {
-	forEachKind(t, func(t *testing.T, tree *Tree) {
+	forEachMkdir(t, func(t *testing.T, tree *Tree) {
 		done := make(chan error)
 		for range 4 {
 			go func() {
 				var failed error
 				for range 25 {
-					p, _ := tree.Path(testRoot+"/a/b", spec.NewContainerID())
+					p, _ := tree.Path(testRoot+"/a/b", spec.NewPodID(), spec.NewContainerID())
 					g, err := tree.Create(context.Background(), p, nil)
 					if err == nil {
 						err = g.Remove(context.Background())
@@ -165,7 +165,7 @@ func TestCreateUndone(t *testing.T) {
 		"malformed device rules": {Devices: []specs.LinuxDeviceCgroup{{Type: "x"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p, err := tree.Path(testRoot+"/undone", spec.NewContainerID())
+			p, err := tree.Path(testRoot+"/undone", spec.NewPodID(), spec.NewContainerID())
 			if err != nil {
 				t.Fatal(err)
 			}

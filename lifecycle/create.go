@@ -143,7 +143,7 @@ func (d *draft) newRecord(c *spec.Container) (err error) {
 	if d.pod.Spec.LogDirectory != "" && c.LogPath != "" {
 		d.rec.LogPath = filepath.Join(d.pod.Spec.LogDirectory, c.LogPath)
 	}
-	path, err := d.Cgroups.Path(d.pod.Spec.CgroupParent, d.rec.ID)
+	path, err := d.Cgroups.Path(d.pod.Spec.CgroupParent, d.pod.ID, d.rec.ID)
 	d.rec.CgroupPath = string(path)
 	return err
 }

@@ -35,7 +35,7 @@ func (r *Runtime) runPod(ctx context.Context, pod *spec.Pod) (spec.PodID, error)
 		}
 	}
 	id := spec.NewPodID()
-	if _, err := r.Cgroups.Path(pod.CgroupParent, spec.ContainerID(id)); err != nil {
+	if _, err := r.Cgroups.Path(pod.CgroupParent, id, spec.ContainerID(id)); err != nil {
 		return "", err
 	}
 	defer r.locks.lock(id)()

@@ -48,6 +48,7 @@ func (r *Runtime) release(ctx context.Context, id spec.PodID) error {
 	defer cancel()
 	return all(
 		func() error { return r.endInit(id) },
+		func() error { return r.Cgroups.ReleasePod(ctx, id) },
 		func() error { return r.Network.Del(ctx, id) },
 		func() error { return sandbox.Release(ctx, id, r.layout, r.Keeper) },
 		func() error { r.dropSandbox(id); return nil },

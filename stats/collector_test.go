@@ -33,7 +33,7 @@ func newHost(t *testing.T) *host {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tree, err := cgroup.Open(cgroup.DriverCgroupfs, fmt.Sprintf("/tare-stats-%d", os.Getpid()), log)
+	tree, err := cgroup.Open(context.Background(), cgroup.DriverCgroupfs, fmt.Sprintf("/tare-stats-%d", os.Getpid()), log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func newHost(t *testing.T) *host {
 // container records a container whose process is in a cgroup of its own, until the test is over.
 func (h *host) container(id spec.ContainerID, script string) *store.Container {
 	h.t.Helper()
-	path, err := h.Cgroups.Path("", id)
+	path, err := h.Cgroups.Path("", "pod", id)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -201,7 +201,7 @@ func BenchmarkContainers(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	tree, err := cgroup.Open(cgroup.DriverCgroupfs, fmt.Sprintf("/tare-stats-%d", os.Getpid()), log)
+	tree, err := cgroup.Open(context.Background(), cgroup.DriverCgroupfs, fmt.Sprintf("/tare-stats-%d", os.Getpid()), log)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -216,7 +216,7 @@ func BenchmarkContainers(b *testing.B) {
 	p := &store.Pod{ID: "pod", State: store.PodReady, Spec: spec.Pod{UID: "u"}, Containers: map[spec.ContainerID]*store.Container{}}
 	for i := range n {
 		id := spec.ContainerID(fmt.Sprintf("c%d", i))
-		path, err := tree.Path("", id)
+		path, err := tree.Path("", "pod", id)
 		if err != nil {
 			b.Fatal(err)
 		}

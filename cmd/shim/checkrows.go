@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -106,6 +107,12 @@ func cgroupFeatures() []feature {
 	}}
 	if err != nil {
 		return rows
+	}
+	if driver == cgroup.DriverSystemd {
+		rows = append(rows, feature{
+			name: "systemd answers", has: "it makes the pods' cgroups", lacks: "driver auto is cgroupfs then",
+			probe: func() error { return cgroup.ProbeSystemd(context.Background()) },
+		})
 	}
 	own, err := unifiedCgroup()
 	rows = append(rows, feature{

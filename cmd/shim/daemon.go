@@ -62,7 +62,7 @@ func open(ctx context.Context, s settings, log *slog.Logger) (_ *daemon, err err
 		return nil, err
 	}
 	d.onClose(d.leaveKeeper)
-	if d.cgroups, err = cgroup.Open(cgroupDriver(s.Config.Cgroup.Driver), s.Config.Cgroup.Root, log); err != nil {
+	if d.cgroups, err = cgroup.Open(ctx, cgroupDriver(s.Config.Cgroup.Driver), s.Config.Cgroup.Root, log); err != nil {
 		return nil, fmt.Errorf("open cgroups: %w", err)
 	}
 	d.onClose(d.cgroups.Close)

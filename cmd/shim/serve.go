@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -22,6 +23,9 @@ const rebuildPause = 200 * time.Millisecond
 
 // errKeeperLost is why a daemon starts over: the keeper, or the connection to it, is gone.
 var errKeeperLost = errors.New("the keeper is gone")
+
+// errReload is why it starts over, too: SIGHUP.
+var errReload = errors.New("the configuration was read again")
 
 // serveFlags are the command line of serve.
 type serveFlags struct {
@@ -39,6 +43,10 @@ SIGTERM or SIGINT ends it and leaves the containers running: the keeper holds th
 writes their logs and notes how they end until a daemon with the same state
 directory is back. "tare stop --all" ends everything.
 
+SIGHUP has it read the configuration again, check it, and start over with it in the same
+process; one that is not in order is logged and changes nothing. It tells a service
+manager how it is (sd_notify), see packaging/systemd/tare.service.
+
 Several daemons may run side by side if they differ in --listen, --root and --state,
 and in cni.bridge and cni.subnets of their configurations.
 
@@ -49,11 +57,7 @@ are connected by the embedded bridge network.`,
   tare serve --listen unix:///tmp/t/tare.sock --root /tmp/t/root --state /tmp/t/state`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			s, log, err := f.settings()
-			if err != nil {
-				return err
-			}
-			return serve(c.Context(), s, log)
+			return serve(c.Context(), &f)
 		},
 	}
 	fl := c.Flags()
@@ -97,29 +101,64 @@ func newLog(level string) (*slog.Logger, error) {
 	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: l})), nil
 }
 
+// service is a daemon's life in one process: it may be built several times.
+type service struct {
+	flags    *serveFlags
+	settings settings
+	log      *slog.Logger
+	notify   *notifier
+	hangups  chan os.Signal
+	former   *settings // to go back to if the daemon cannot be built with what was reloaded
+}
+
 // serve runs the daemon until ctx ends. A keeper that is lost, is no reason to end: everything
-// is built anew, with another keeper.
-func serve(ctx context.Context, s settings, log *slog.Logger) error {
+// is built anew, with another keeper. Neither is SIGHUP: everything is built anew with the configuration
+// read again.
+func serve(ctx context.Context, f *serveFlags) error {
 	// Caught, not ignored, which CNI plugins would inherit (execve(2)): the reader of our log
 	// may go away, and the daemon lives on.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	mine, err := claim(s.State)
+	v := &service{flags: f, hangups: make(chan os.Signal, 1)}
+	signal.Notify(v.hangups, syscall.SIGHUP)
+	var err error
+	if v.settings, v.log, err = f.settings(); err != nil {
+		return err
+	}
+	if v.notify, err = newNotifier(); err != nil {
+		return err
+	}
+	mine, err := claim(v.settings.State)
 	if err != nil {
 		return err
 	}
 	defer mine.release()
-	if err := mine.record(s); err != nil {
-		return err
-	}
+	return v.run(ctx, mine)
+}
+
+// run builds the daemon and serves, as often as there is reason to.
+func (v *service) run(ctx context.Context, mine *instance) error {
 	var estate *lifecycle.Estate
 	defer func() { estate.Close() }()
 	for {
-		var err error
-		estate, err = serveOnce(ctx, s, log, estate)
-		if !errors.Is(err, errKeeperLost) {
+		if err := mine.record(v.settings); err != nil {
 			return err
 		}
-		log.Error("starting over", "err", err)
+		var err error
+		estate, err = v.once(ctx, estate)
+		switch {
+		case errors.Is(err, errReload):
+			estate.Close() // the keeper lives and has it all
+			estate = nil
+			v.log.Info("starting over with the configuration read again")
+			continue
+		case errors.Is(err, errKeeperLost):
+			v.log.Error("starting over", "err", err)
+		case err != nil && v.former != nil:
+			v.log.Error("the configuration read again cannot be served, going back to the former", "err", err)
+			v.settings, v.former = *v.former, nil
+		default:
+			return err
+		}
 		select {
 		case <-ctx.Done():
 			return nil
@@ -128,11 +167,11 @@ func serve(ctx context.Context, s settings, log *slog.Logger) error {
 	}
 }
 
-// serveOnce builds the daemon and serves until ctx ends or the keeper is lost. It takes what the
-// one before left when it lost its keeper, and returns what it leaves itself.
-func serveOnce(ctx context.Context, s settings, log *slog.Logger, left *lifecycle.Estate) (estate *lifecycle.Estate, err error) {
-	start := time.Now()
-	d, err := open(ctx, s, log)
+// once builds the daemon and serves until ctx ends, the keeper is lost, or the configuration is to be
+// another. It takes what the one before left when it lost its keeper, and returns what it leaves itself.
+func (v *service) once(ctx context.Context, left *lifecycle.Estate) (estate *lifecycle.Estate, err error) {
+	start, s := time.Now(), v.settings
+	d, err := open(ctx, s, v.log)
 	if err != nil {
 		return left, err
 	}
@@ -153,17 +192,62 @@ func serveOnce(ctx context.Context, s settings, log *slog.Logger, left *lifecycl
 		return nil, err
 	}
 	defer l.Close()
-	log.Info("serving", "listen", s.Listen, "root", s.Root, "state", s.State,
+	v.former = nil
+	v.log.Info("serving", "listen", s.Listen, "root", s.Root, "state", s.State,
 		"version", version, "keeper", d.keeper.Pid(), "dur", time.Since(start))
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }() // ends with shutdown
-	select {
-	case err = <-served:
-	case <-d.keeper.Lost():
-		err = errKeeperLost
-	case <-ctx.Done():
-		log.Info("stopping, containers go on")
-	}
+	v.told(v.notify.ready())
+	watched, stop := context.WithCancel(ctx)
+	var watchdog sync.WaitGroup
+	watchdog.Go(func() { v.notify.watch(watched, s.Listen, v.log) })
+	err = v.wait(ctx, d, served)
+	stop()
+	watchdog.Wait()
 	shutdown(server)
 	return nil, err
+}
+
+// wait waits for a reason not to serve any longer.
+func (v *service) wait(ctx context.Context, d *daemon, served <-chan error) error {
+	for {
+		select {
+		case err := <-served:
+			return err
+		case <-d.keeper.Lost():
+			v.told(v.notify.status("starting over: %v", errKeeperLost))
+			return errKeeperLost
+		case <-ctx.Done():
+			v.log.Info("stopping, containers go on")
+			v.told(v.notify.stopping())
+			return nil
+		case <-v.hangups:
+			v.told(v.notify.reloading())
+			err := v.reload()
+			if err == nil {
+				return errReload
+			}
+			v.log.Error("reload: the configuration stays as it was", "err", err)
+			v.told(v.notify.ready())
+			v.told(v.notify.status("serving; reload failed: %v", err))
+		}
+	}
+}
+
+// reload reads the configuration again, and changes nothing if it is not in order.
+func (v *service) reload() error {
+	s, log, err := v.flags.settings()
+	if err != nil {
+		return err
+	}
+	former := v.settings
+	v.settings, v.log, v.former = s, log, &former
+	return nil
+}
+
+// told logs that the service manager could not be told, which is all that can be done.
+func (v *service) told(err error) {
+	if err != nil {
+		v.log.Warn("service manager", "err", err)
+	}
 }

@@ -1,6 +1,6 @@
 // Package enclose runs tests as if they had the machine to themselves: in PID, mount and
-// network namespaces of their own, where /run, /var/lib and /var/log are empty and loopback is
-// the only link. Nothing made there but cgroups and files survives the tests.
+// network namespaces of their own, where /run (but for systemd's place), /var/lib and /var/log
+// are empty and loopback is the only link. Nothing made there but cgroups and files survives the tests.
 //
 // An enclosure is three processes of one program: the one outside, which makes the namespaces;
 // process 1 in them, which reaps orphans; and the one that is inside, which runs the tests.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"testing"
 )
 
@@ -21,7 +22,9 @@ func TestInside(t *testing.T) {
 		t.Errorf("parent %d, %s=%q", os.Getppid(), OuterVar, os.Getenv(OuterVar))
 	}
 	for _, dir := range emptied {
-		if list, err := os.ReadDir(dir); err != nil || len(list) > 0 {
+		list, err := os.ReadDir(dir)
+		list = slices.DeleteFunc(list, func(e os.DirEntry) bool { return dir+"/"+e.Name() == systemdDir })
+		if err != nil || len(list) > 0 {
 			t.Errorf("%s: %v, %v", dir, list, err)
 		}
 	}

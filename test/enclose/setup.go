@@ -1,6 +1,7 @@
 package enclose
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -13,6 +14,9 @@ import (
 // cannot be configured.
 var emptied = []string{"/run", "/var/lib", "/var/log"}
 
+// systemdDir is where systemd can be asked for cgroups; if it is process 1 there is no other who makes them.
+const systemdDir = "/run/systemd"
+
 // setUp makes new namespaces usable.
 func setUp() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
@@ -21,10 +25,17 @@ func setUp() error {
 	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 		return fmt.Errorf("mount /proc: %w", err)
 	}
+	back, err := hold(systemdDir)
+	if err != nil {
+		return err
+	}
 	for _, dir := range emptied {
 		if err := empty(dir); err != nil {
 			return err
 		}
+	}
+	if err := back(); err != nil {
+		return err
 	}
 	lo, err := netlink.LinkByName("lo")
 	if err == nil {
@@ -34,6 +45,27 @@ func setUp() error {
 		return fmt.Errorf("set up loopback: %w", err)
 	}
 	return nil
+}
+
+// hold takes hold of a directory, and returns what puts it back where it was. One that is not there is none.
+func hold(dir string) (back func() error, err error) {
+	tree, err := unix.OpenTree(unix.AT_FDCWD, dir, unix.OPEN_TREE_CLONE|unix.AT_RECURSIVE|unix.OPEN_TREE_CLOEXEC)
+	if errors.Is(err, unix.ENOENT) {
+		return func() error { return nil }, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("hold %s: %w", dir, err)
+	}
+	return func() error {
+		defer unix.Close(tree)
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return err
+		}
+		if err := unix.MoveMount(tree, "", unix.AT_FDCWD, dir, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+			return fmt.Errorf("put %s back: %w", dir, err)
+		}
+		return nil
+	}, nil
 }
 
 // empty puts an empty file system in the place of dir and of what is mounted below it.

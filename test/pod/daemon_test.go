@@ -69,11 +69,11 @@ cni.netns_dir = %q
 cni.bridge = "e2e%d"
 cni.subnets = ["10.%d.0.0/16"]
 registry.config_path = %q
-cgroup.driver = "cgroupfs"
+cgroup.driver = %q
 cgroup.root = %q
 log.level = "debug"
 %s
-`, d.path("net.d"), d.path("bin"), d.path("netns"), daemons, 200+daemons, suite.certs, suite.cgroup+"/"+name, o.config)
+`, d.path("net.d"), d.path("bin"), d.path("netns"), daemons, 200+daemons, suite.certs, *driver, cgroupParent(name), o.config)
 	if err := os.WriteFile(d.path("config.toml"), []byte(config), 0o644); err != nil {
 		return nil, err
 	}

@@ -211,7 +211,7 @@ func readMetrics(t *testing.T, p *pod) map[string][]*runtime.Metric {
 // TestMetrics holds every metric to its descriptor and to another reading.
 func TestMetrics(t *testing.T) {
 	leavesNothing(t, suite.shared)
-	p := suite.shared.runPod(t, inCgroup(suite.cgroup+"/metrics-pod"))
+	p := suite.shared.runPod(t, inCgroup(cgroupParent("metricspod")))
 	c := p.start(sleeper, resources(&runtime.LinuxContainerResources{
 		CpuShares: 512, CpuQuota: 40000, CpuPeriod: 50000, MemoryLimitInBytes: 64 * mib, MemorySwapLimitInBytes: 96 * mib,
 	}))

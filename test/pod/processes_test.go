@@ -45,7 +45,7 @@ func TestNothingLeft(t *testing.T) {
 		"host port": {func(c *runtime.PodSandboxConfig) {
 			c.PortMappings = []*runtime.PortMapping{{HostPort: 18080, ContainerPort: 80}}
 		}},
-		"parent": {func(c *runtime.PodSandboxConfig) { c.Linux.CgroupParent = suite.cgroup + "/parent" }},
+		"parent": {func(c *runtime.PodSandboxConfig) { c.Linux.CgroupParent = cgroupParent("parent") }},
 	}
 	for name, options := range kinds {
 		t.Run(name, func(t *testing.T) {

@@ -189,7 +189,7 @@ func inCgroup(parent string) podOption {
 
 func TestStatsPod(t *testing.T) {
 	leavesNothing(t, suite.shared)
-	for name, options := range map[string][]podOption{"shared cgroup": nil, "own cgroup": {inCgroup(suite.cgroup + "/stats-pod")}} {
+	for name, options := range map[string][]podOption{"shared cgroup": nil, "own cgroup": {inCgroup(cgroupParent("statspod"))}} {
 		t.Run(name, func(t *testing.T) {
 			p := suite.shared.runPod(t, options...)
 			busy, idle := p.start(script("sleep 1000000 & while :; do :; done")), p.start(sleeper)

@@ -20,6 +20,7 @@ import (
 
 var (
 	binDir = flag.String("bin", "../../bin", "directory of tare and keeper")
+	driver = flag.String("driver", "cgroupfs", "cgroup driver of the daemons: cgroupfs or systemd")
 	keep   = flag.Bool("keep", false, "keep the suite's directory with the daemons' logs")
 	slower = flag.Int("slower", 1, "how many times slower the machine is than one of today, as emulated ones are")
 )
@@ -91,8 +92,17 @@ func prepare() (err error) {
 	// Not in the package's own directory: socket paths end at 107 bytes, unix(7).
 	suite.dir, err = os.MkdirTemp("", "tare-pod-")
 	suite.certs = filepath.Join(suite.dir, "certs.d")
-	suite.cgroup = "/tare-e2e-" + os.Getenv(enclose.OuterVar)
+	suite.cgroup = "/taree2e" + os.Getenv(enclose.OuterVar)
 	return err
+}
+
+// cgroupParent is one of the suite's, as requests name it.
+func cgroupParent(names ...string) string {
+	names = append([]string{suite.cgroup}, names...)
+	if *driver == "systemd" {
+		return strings.Join(names, "-")[1:] + ".slice"
+	}
+	return strings.Join(names, "/")
 }
 
 func serveImages() (*registry.Server, error) {
@@ -145,7 +155,7 @@ func settle(before leak.Snapshot, take func() (leak.Snapshot, error)) (lines []s
 // the few device filters that a daemon keeps (cgroup v2).
 func overlooked(line string) bool {
 	verb, what, _ := strings.Cut(line, ": ")
-	return strings.HasPrefix(what, "cgroup ") && !strings.Contains(what+"/", suite.cgroup+"/") ||
+	return strings.HasPrefix(what, "cgroup ") && !strings.Contains(what+"/", suite.cgroup+"/") && !strings.Contains(what, suite.cgroup+".slice") ||
 		strings.HasPrefix(what, "file /var/lib/") || strings.Contains(what, "/leases/tare/cursor-") ||
 		verb == "gone" && strings.Contains(what, " fd ") || strings.Contains(what, " daemon fd anon_inode:bpf-prog")
 }

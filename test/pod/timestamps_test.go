@@ -32,7 +32,7 @@ func timestamps(m protoreflect.Message, path string, f func(path string, ns int6
 // TestTimestamps: whatever is measured says when, and that is now or was measured lately.
 func TestTimestamps(t *testing.T) {
 	leavesNothing(t, suite.shared)
-	p := suite.shared.runPod(t, inCgroup(suite.cgroup+"/timestamps"))
+	p := suite.shared.runPod(t, inCgroup(cgroupParent("timestamps")))
 	running, exited := p.start(sleeper), p.start(script("exit 0"))
 	exited.finish()
 	images, err := p.images.ImageFsInfo(deadline(t), &runtime.ImageFsInfoRequest{})
