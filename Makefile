@@ -35,7 +35,7 @@ test: ## everything CI asks for: lint, unit, kernel and conformance tests
 test-critest: install-packages build ## critest alone: specs in turn, four at a time, benchmarks; COUNT=10 for ten times
 	@$(GO) -C test/cri test -count=$(or $(COUNT),1) -timeout 0 -v .
 
-test-vm: build ## tests in a virtual machine with cgroup v2, systemd and AppArmor; PARTS=... runs some of hack/vm/parts
+test-vm: build ## tests in a virtual machine with cgroup v2, systemd, AppArmor and SELinux; PARTS=... runs some of hack/vm/parts
 	@hack/test-vm.sh $(PARTS)
 
 test-kubelet: install-packages build ## pods by a kubelet, standalone; building it takes minutes the first time

@@ -27,6 +27,7 @@ func (c *Config) check() error {
 		absolute("images.verifier_dir", c.Images.VerifierDir),
 		oneOf("cgroup.driver", c.Cgroup.Driver, "auto", "cgroupfs", "systemd"),
 		directories("cdi.spec_dirs", c.CDI.SpecDirs),
+		oneOf("security.selinux", c.Security.SELinux, "auto", "off"),
 		address("streaming.address", c.Streaming.Address),
 		level("log.level", c.Log.Level),
 	)

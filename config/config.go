@@ -12,6 +12,7 @@ type Config struct {
 	Images    Images    `toml:"images" json:"images"`
 	Container Container `toml:"container" json:"container"`
 	CDI       CDI       `toml:"cdi" json:"cdi"`
+	Security  Security  `toml:"security" json:"security"`
 	Streaming Streaming `toml:"streaming" json:"streaming"`
 	Log       Log       `toml:"log" json:"log"`
 }
@@ -85,6 +86,12 @@ type CDI struct {
 	SpecDirs []string `toml:"spec_dirs" json:"spec_dirs"`
 }
 
+// Security is about what confines containers beside the request.
+type Security struct {
+	// SELinux says whether pods get labels: "auto", where the host has SELinux, or "off".
+	SELinux string `toml:"selinux" json:"selinux"`
+}
+
 // Streaming is about the server of exec, attach and port-forward sessions, to which the kubelet
 // connects.
 type Streaming struct {
@@ -112,6 +119,7 @@ func Default() Config {
 		Registry:  Registry{ConfigPath: "/etc/containerd/certs.d"},
 		Cgroup:    Cgroup{Driver: "auto"},
 		CDI:       CDI{SpecDirs: []string{"/etc/cdi", "/var/run/cdi"}},
+		Security:  Security{SELinux: "auto"},
 		Streaming: Streaming{Address: "127.0.0.1"},
 		Log:       Log{Level: "info"},
 	}

@@ -43,6 +43,8 @@ verifier_dir = "/g"
 device_ownership_from_security_context = true
 [cdi]
 spec_dirs = ["/f", "/g"]
+[security]
+selinux = "off"
 [streaming]
 address = "::1"
 port = 10250
@@ -53,7 +55,7 @@ level = "debug"
 				*c = Config{
 					CNI:      CNI{"/a", []string{"/b", "/c"}, "br1", []string{"10.1.0.0/16", "fd00::/64"}, "/d", Duration(90 * time.Second)},
 					Registry: Registry{"/e", "/f", Duration(5 * time.Second)}, Cgroup: Cgroup{"systemd", "/pods"},
-					Images: Images{[]string{"registry.k8s.io/pause:3.10"}, "/g"}, Container: Container{true}, CDI: CDI{[]string{"/f", "/g"}}, Streaming: Streaming{"::1", 10250}, Log: Log{"debug"},
+					Images: Images{[]string{"registry.k8s.io/pause:3.10"}, "/g"}, Container: Container{true}, CDI: CDI{[]string{"/f", "/g"}}, Security: Security{"off"}, Streaming: Streaming{"::1", 10250}, Log: Log{"debug"},
 				}
 			},
 		},
@@ -72,6 +74,7 @@ level = "debug"
 		{name: "timeout", text: "cni.timeout = 'soon'\n", errs: []string{"line 1", "cni.timeout", "soon"}},
 		{name: "negative timeout", text: "cni.timeout = '-1s'\n", errs: []string{"cni.timeout", "-1s"}},
 		{name: "driver", text: "cgroup.driver = 'docker'\n", errs: []string{"cgroup.driver", "docker"}},
+		{name: "labels", text: "security.selinux = 'on'\n", errs: []string{"security.selinux", "on"}},
 		{name: "address", text: "streaming.address = 'localhost'\n", errs: []string{"streaming.address", "localhost"}},
 		{name: "port", text: "streaming.port = 65536\n", errs: []string{"streaming.port"}},
 		{name: "level", text: "log.level = 'loud'\n", errs: []string{"log.level", "loud"}},

@@ -29,6 +29,7 @@ type Request struct {
 	CgroupV2   bool
 	OpenFiles  uint64 // the highest RLIMIT_NOFILE that can be given
 	AppArmor   string // name of a loaded profile; empty: none
+	SELinux    spec.Labels
 	// OwnDevices gives devices to the user and group that the request's security context names.
 	OwnDevices bool
 }
@@ -70,6 +71,7 @@ func Assemble(r Request) (*specs.Spec, error) {
 			Resources:     resources,
 			CgroupsPath:   r.CgroupPath,
 			Devices:       devices,
+			MountLabel:    r.SELinux.Mount,
 			MaskedPaths:   masked,
 			ReadonlyPaths: readonly,
 			UIDMappings:   userMappings(r.Pod, false),
@@ -101,6 +103,7 @@ func process(r Request) (*specs.Process, error) {
 		Capabilities:    caps,
 		NoNewPrivileges: r.Spec.Security.NoNewPrivs,
 		ApparmorProfile: r.AppArmor,
+		SelinuxLabel:    r.SELinux.Process,
 		Rlimits:         []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Hard: r.OpenFiles, Soft: min(softOpenFiles, r.OpenFiles)}},
 	}
 	if res := r.Spec.Resources; res != nil {

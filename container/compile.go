@@ -210,8 +210,12 @@ func (c *compiler) hide() {
 		return
 	}
 	null := c.b.OpenExact(c.root, "/dev/null").FD()
+	var options []nsutil.Option
+	if label := c.OCI.Linux.MountLabel; label != "" {
+		options = append(options, nsutil.Option{Key: contextOption, Value: label})
+	}
 	for _, p := range c.OCI.Linux.MaskedPaths {
-		c.b.Mask(c.root, p, null)
+		c.b.Mask(c.root, p, null, options...)
 	}
 }
 

@@ -43,11 +43,11 @@ func imageVolume(m specs.Mount, sb *sandbox.Sandbox, layers func(spec.ImageID) (
 	if err != nil {
 		return Source{}, err
 	}
-	tree, err := mountLayers(lowers, sb.Namespaces[sandbox.User])
+	o := parseOptions(m)
+	tree, err := mountLayers(lowers, sb.Namespaces[sandbox.User], o.value(contextOption))
 	if err != nil {
 		return Source{}, err
 	}
-	o := parseOptions(m)
 	if sub := o.value("subpath"); sub != "" {
 		whole := tree
 		defer whole.Close()
@@ -65,10 +65,11 @@ func imageVolume(m specs.Mount, sb *sandbox.Sandbox, layers func(spec.ImageID) (
 }
 
 // mountLayers shows an image's layers, top first, as one detached mount; through idmapped mounts if
-// there is a user namespace. One layer is itself: an overlay without a writable layer needs two.
-func mountLayers(lowers []string, userns *os.File) (*os.File, error) {
+// there is a user namespace. One layer is itself, with the labels its files have: an overlay without a
+// writable layer needs two.
+func mountLayers(lowers []string, userns *os.File, label string) (*os.File, error) {
 	if len(lowers) > 1 {
-		return overlay(lowers, userns, nil)
+		return overlay(lowers, userns, func(fs *nsutil.FSContext) error { return setLabel(fs, label) })
 	}
 	tree, err := nsutil.CloneMount(lowers[0], false)
 	if err != nil || userns == nil {

@@ -43,3 +43,32 @@ func TestLabelOrder(t *testing.T) {
 		}
 	}
 }
+
+// TestMountLabel: what is mounted for the container alone is labelled as a whole, and nothing else.
+func TestMountLabel(t *testing.T) {
+	const label = "system_u:object_r:container_file_t:s0:c1,c2"
+	c := spec.Container{
+		Command:  []string{"true"},
+		Security: spec.Security{Namespaces: spec.Namespaces{PID: spec.ModeContainer}},
+		Mounts:   []spec.Mount{{ContainerPath: "/data", HostPath: "/srv"}, {ContainerPath: "/image", Image: "i"}},
+	}
+	oci, err := Assemble(Request{
+		ID: "c0ffee", Spec: &c, Pod: &spec.Pod{}, Volumes: []spec.ImageID{"sha256:1"}, CgroupV2: true,
+		SELinux: spec.Labels{Process: "system_u:system_r:container_t:s0:c1,c2", Mount: label},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if oci.Process.SelinuxLabel != "system_u:system_r:container_t:s0:c1,c2" || oci.Linux.MountLabel != label {
+		t.Errorf("labels %q and %q", oci.Process.SelinuxLabel, oci.Linux.MountLabel)
+	}
+	want := map[string]bool{"/dev": true, "/dev/pts": true, "/image": true}
+	for _, m := range oci.Mounts {
+		if got := slices.Contains(m.Options, "context="+label); got != want[m.Destination] {
+			t.Errorf("%s: %q", m.Destination, m.Options)
+		}
+	}
+	if got := parseOptions(oci.Mounts[len(oci.Mounts)-1]).value(contextOption); got != label {
+		t.Errorf("the image volume's label is %q", got)
+	}
+}

@@ -42,7 +42,7 @@ func mounts(r Request) ([]specs.Mount, error) {
 	slices.SortStableFunc(volumes, func(a, b specs.Mount) int {
 		return cmp.Compare(depth(a.Destination), depth(b.Destination))
 	})
-	return append(out, volumes...), nil
+	return withLabel(append(out, volumes...), r.SELinux.Mount), nil
 }
 
 // volumes are the request's mounts.
@@ -63,6 +63,23 @@ func volumes(r Request) ([]specs.Mount, error) {
 		}
 	}
 	return volumes, nil
+}
+
+// contextOption is the option that labels a whole file system for SELinux, mount(8).
+const contextOption = "context"
+
+// withLabel labels the file systems that are the container's alone. The others are the kernel's, which
+// labels them itself, or have files with labels of their own.
+func withLabel(mounts []specs.Mount, label string) []specs.Mount {
+	if label == "" {
+		return mounts
+	}
+	for i, m := range mounts {
+		if m.Type == "tmpfs" || m.Type == "devpts" || m.Type == imageType {
+			mounts[i].Options = append(m.Options, contextOption+"="+label)
+		}
+	}
+	return mounts
 }
 
 // checkMapping refuses id mappings of a volume that are not its pod's: they say that the files belong to

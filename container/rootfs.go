@@ -20,6 +20,8 @@ type Layer struct {
 	UserNS *os.File
 	// UID and GID own the root of the file system, as host ids.
 	UID, GID uint32
+	// Label is the SELinux context of all files, or empty: each has its own.
+	Label string
 }
 
 func (l Layer) upper() string { return filepath.Join(l.Dir, "upper") }
@@ -55,7 +57,7 @@ func (l Layer) Remove() error {
 // be mounted a second time, and start-up recovery mounts again.
 func (l Layer) Mount(lowers []string) (*os.File, error) {
 	root, err := overlay(lowers, l.UserNS, func(fs *nsutil.FSContext) error {
-		return errors.Join(fs.SetString("upperdir", l.upper()), fs.SetString("workdir", l.work()))
+		return errors.Join(fs.SetString("upperdir", l.upper()), fs.SetString("workdir", l.work()), setLabel(fs, l.Label))
 	})
 	if err != nil {
 		return nil, fmt.Errorf("assemble root file system: %w", err)
@@ -63,8 +65,16 @@ func (l Layer) Mount(lowers []string) (*os.File, error) {
 	return root, nil
 }
 
-// overlay makes a detached overlay of layers, top first; writable, if not nil, sets what is above them.
-func overlay(lowers []string, userns *os.File, writable func(*nsutil.FSContext) error) (root *os.File, err error) {
+// setLabel gives all files of a file system one SELinux context, mount(8), "context".
+func setLabel(fs *nsutil.FSContext, label string) error {
+	if label == "" {
+		return nil
+	}
+	return fs.SetString(contextOption, label)
+}
+
+// overlay makes a detached overlay of layers, top first; more sets what it has besides.
+func overlay(lowers []string, userns *os.File, more func(*nsutil.FSContext) error) (root *os.File, err error) {
 	fs, err := nsutil.FSOpen("overlay")
 	if err != nil {
 		return nil, err
@@ -85,10 +95,8 @@ func overlay(lowers []string, userns *os.File, writable func(*nsutil.FSContext) 
 			return nil, err
 		}
 	}
-	if writable != nil {
-		if err := writable(fs); err != nil {
-			return nil, err
-		}
+	if err := more(fs); err != nil {
+		return nil, err
 	}
 	if err := fs.SetString("source", "overlay"); err != nil {
 		return nil, err

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Tests in a virtual machine what the machines of CI lack: cgroup v2, systemd as process 1,
-# AppArmor. Each file of hack/vm/parts is a part, booted on its own:
+# AppArmor, SELinux. Each file of hack/vm/parts is a part, booted on its own:
 #
 #   hack/test-vm.sh [PART...]      all of them, or those named; after make build
 #
@@ -48,6 +48,7 @@ critest() {
 
 # run_part NAME: in a subshell, as each part defines the same names.
 run_part() (
+    set -e
     share=$VM/share/$1
     limit=300 boot=()
     rm -rf "$share"
@@ -58,6 +59,7 @@ run_part() (
     cp hack/vm/words.sh "$share/"
     outside
     hack/vm/run.sh -d "$share" -t "$limit" "${boot[@]}" -- 'cd /mnt/host && . ./words.sh && . ./part.sh && inside'
+    rm -rf "$share"
 )
 
 parts=("$@")
@@ -70,8 +72,11 @@ heading "machine"
 hack/vm/build.sh
 failed=
 for part in "${parts[@]}"; do
-    began=$(date +%s) code=0
-    run_part "$part" || code=$?
+    began=$(date +%s)
+    set +e # on the left of || it would be off in the part too
+    run_part "$part"
+    code=$?
+    set -e
     took=$(($(date +%s) - began))
     if [ "$code" = 0 ]; then
         printf 'ok   %s (%ds)\n' "$part" "$took"

@@ -35,7 +35,8 @@ type draft struct {
 	*Runtime
 	pod     *store.Pod
 	sb      *sandbox.Sandbox
-	profile string // of AppArmor
+	profile string      // of AppArmor
+	labels  spec.Labels // of SELinux
 	img     spec.Image
 	edits   *container.DeviceEdits // of CDI; nil: none
 	rec     *store.Container
@@ -62,10 +63,10 @@ func (d *draft) create(ctx context.Context, pod spec.PodID, c *spec.Container) (
 	if err := d.Cgroups.Check(container.Limits(c.Resources)); err != nil {
 		return "", fmt.Errorf("linux.resources: %w", err)
 	}
-	if d.profile, err = d.profiles.Of(ctx, &c.Security); err != nil {
-		return "", fmt.Errorf("linux.security_context.apparmor: %w", err)
-	}
 	d.pod = p
+	if err := d.confine(ctx, c); err != nil {
+		return "", err
+	}
 	if d.sb, err = d.sandboxOf(pod); err != nil {
 		return "", err
 	}
@@ -92,6 +93,25 @@ func checkSources(c *spec.Container) error {
 		}
 		if _, err := os.Stat(m.HostPath); err != nil {
 			return fmt.Errorf("mounts[%d].host_path: %w: %w", i, err, errdefs.ErrInvalidArgument)
+		}
+	}
+	return nil
+}
+
+// confine finds what the kernel's security modules know the container by, and labels its volumes.
+func (d *draft) confine(ctx context.Context, c *spec.Container) (err error) {
+	if d.profile, err = d.profiles.Of(ctx, &c.Security); err != nil {
+		return fmt.Errorf("linux.security_context.apparmor: %w", err)
+	}
+	if d.labels, err = d.selinux.Container(d.pod.SELinux, &c.Security); err != nil {
+		return fmt.Errorf("linux.security_context.selinux_options: %w", err)
+	}
+	for i, m := range c.Mounts {
+		if !m.SELinuxRelabel || m.Image != "" {
+			continue
+		}
+		if err := d.selinux.Relabel(m.HostPath, d.labels); err != nil {
+			return fmt.Errorf("mounts[%d].selinux_relabel: %w", i, err)
 		}
 	}
 	return nil
@@ -151,6 +171,7 @@ func (d *draft) newRecord(c *spec.Container) (err error) {
 // assemble makes the root file system, and with what it holds the user and the specification.
 func (d *draft) assemble(ctx context.Context, lowers []string) error {
 	layer := d.layers.of(d.pod, d.rec.ID, d.sb)
+	layer.Label = d.labels.Mount
 	if err := layer.Make(); err != nil {
 		return err
 	}
@@ -165,7 +186,7 @@ func (d *draft) assemble(ctx context.Context, lowers []string) error {
 	d.rec.OCI, err = container.Assemble(container.Request{
 		ID: d.rec.ID, Spec: &d.rec.Spec, Pod: &d.pod.Spec, PodDir: d.sb.Dir, Image: d.img.Config, User: user,
 		Volumes: d.rec.Volumes, Edits: d.edits, CgroupPath: d.rec.CgroupPath, CgroupV2: d.Cgroups.Mode() == cgroup.Unified,
-		OpenFiles: d.openFiles, AppArmor: d.profile, OwnDevices: d.ownDevices,
+		OpenFiles: d.openFiles, AppArmor: d.profile, SELinux: d.labels, OwnDevices: d.ownDevices,
 	})
 	if err != nil {
 		return err

@@ -48,6 +48,7 @@ func (r *recovery) run(ctx context.Context, broken []store.Broken) error {
 		r.report(b.ID, r.dismantle(ctx, b.ID))
 	}
 	for _, p := range r.Store.Pods() {
+		r.report(p.ID, r.selinux.Keep(p.SELinux))
 		r.report(p.ID, r.recoverPod(ctx, p))
 	}
 	r.report("", r.sweep(ctx))

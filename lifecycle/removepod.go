@@ -48,5 +48,6 @@ func (r *Runtime) dismantle(ctx context.Context, id spec.PodID) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
+	r.selinux.Release(p.SELinux)
 	return r.Store.Delete(id)
 }

@@ -38,13 +38,20 @@ func (r *Runtime) runPod(ctx context.Context, pod *spec.Pod) (spec.PodID, error)
 	if _, err := r.Cgroups.Path(pod.CgroupParent, id, spec.ContainerID(id)); err != nil {
 		return "", err
 	}
+	labels, err := r.selinux.Pod(pod.SELinux)
+	if err != nil {
+		return "", fmt.Errorf("linux.security_context.selinux_options: %w", err)
+	}
 	defer r.locks.lock(id)()
 	plan := sandbox.New(id, pod, r.layout)
+	plan.Label = labels.Mount
 	intent := &store.Pod{
 		ID: id, Spec: *pod, State: store.PodCreating, CreatedAt: time.Now(),
 		Handler: cmp.Or(pod.Handler, DefaultHandler), NetNS: plan.NetNS, CgroupPath: pod.CgroupParent,
+		SELinux: labels,
 	}
 	if err := r.Store.Create(intent); err != nil {
+		r.selinux.Release(labels)
 		return "", err
 	}
 	if err := (&arrival{r, intent, plan}).bringUp(ctx); err != nil {
@@ -85,6 +92,9 @@ func (a *arrival) bringUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := a.labelFiles(); err != nil {
+		return err
+	}
 	inodes, err := sb.Inodes()
 	if err != nil {
 		return err
@@ -95,6 +105,16 @@ func (a *arrival) bringUp(ctx context.Context) error {
 		return err
 	})
 	return err
+}
+
+// labelFiles lets containers read what the pod shows them in /etc.
+func (a *arrival) labelFiles() error {
+	for _, f := range sandbox.ContainerFiles(a.plan.Dir) {
+		if err := a.selinux.Relabel(f.Name, a.pod.SELinux); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // connect puts the pod on the network and tells its containers their addresses.

@@ -15,6 +15,7 @@ import (
 	"tare/sandbox"
 	"tare/security/apparmor"
 	"tare/security/seccomp"
+	"tare/security/selinux"
 	"tare/spec"
 	"tare/store"
 )
@@ -35,6 +36,7 @@ type Options struct {
 
 	CDI        container.CDI // where devices are described
 	OwnDevices bool          // devices belong to the user and group of the request's security context
+	SELinux    bool          // label pods and containers, where the host has SELinux
 }
 
 // Images is what the runtime needs of the image store.
@@ -74,6 +76,7 @@ type Runtime struct {
 
 	filters  seccomp.Cache
 	profiles *apparmor.Profiles
+	selinux  *selinux.Labels
 	locks    locks
 	pods     flights[spec.PodID]
 	ctrs     flights[spec.ContainerID]
@@ -111,6 +114,7 @@ func New(o Options, d Deps) (*Runtime, error) {
 		cdi:    o.CDI, ownDevices: o.OwnDevices,
 
 		profiles: apparmor.New(d.Log),
+		selinux:  selinux.New(o.SELinux),
 	}
 	for _, dir := range []string{r.layout.Dir, string(r.layers), r.attach} {
 		if err := makePrivate(dir); err != nil {

@@ -164,7 +164,9 @@ func (l *launch) takeRootfs(ctx context.Context) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("layers of image %q: %w", l.ctr.ImageName, err)
 	}
-	return l.layers.of(l.pod, l.ctr.ID, l.sb).Mount(lowers)
+	layer := l.layers.of(l.pod, l.ctr.ID, l.sb)
+	layer.Label = l.ctr.OCI.Linux.MountLabel
+	return layer.Mount(lowers)
 }
 
 // sharedPIDs finds the process whose PID namespace the container is to share; nil: none.

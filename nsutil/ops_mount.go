@@ -107,11 +107,11 @@ func (b *Builder) EnterRoot(root FD) {
 
 // Mask hides a path: a directory under an empty read-only tmpfs, anything else under null, which
 // is the container's /dev/null. A path that is not there needs no mask.
-func (b *Builder) Mask(root FD, p string, null FD) {
+func (b *Builder) Mask(root FD, p string, null FD, options ...Option) {
 	place := b.slot(p)
 	open := b.here()
 	b.openIn(root, p, unix.O_PATH|unix.O_DIRECTORY, place).orGoOn(unix.ENOENT, unix.ENOTDIR)
-	empty := b.Mount("tmpfs", unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
+	empty := b.Mount("tmpfs", unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC, options...)
 	covered := b.here()
 	b.Attach(empty.FD(), place.FD())
 	b.skipTo(open, false)

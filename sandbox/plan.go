@@ -39,6 +39,7 @@ type Plan struct {
 	Shm     bool   // the pod has a /dev/shm of its own
 	ShmUID  uint32 // host id of the /dev/shm's owner
 	ShmGID  uint32
+	Label   string // SELinux context of the /dev/shm; empty: none
 	Files   []File
 }
 

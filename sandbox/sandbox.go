@@ -149,6 +149,11 @@ func (p *Plan) makeShm(s *Sandbox) error {
 			return fmt.Errorf("make /dev/shm: %w", err)
 		}
 	}
+	if p.Label != "" {
+		if err := fs.SetString("context", p.Label); err != nil {
+			return fmt.Errorf("make /dev/shm: %w", err)
+		}
+	}
 	s.Shm, err = fs.Mount(unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC)
 	if err != nil {
 		return fmt.Errorf("make /dev/shm: %w", err)

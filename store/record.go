@@ -24,6 +24,7 @@ type Pod struct {
 	NetNS      string            // host path where the pod's netns is bound, or empty
 	Namespaces map[string]uint64 // kind, as in /proc/PID/ns → inode of the pod's own
 	CgroupPath string            // the pod's cgroup, relative to each hierarchy's root
+	SELinux    spec.Labels       // what its containers start from
 
 	Containers map[spec.ContainerID]*Container
 }

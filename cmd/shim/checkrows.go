@@ -13,6 +13,7 @@ import (
 	"tare/cgroup"
 	"tare/nsutil"
 	"tare/security/apparmor"
+	"tare/security/selinux"
 )
 
 // minimumKernel is the oldest kernel the runtime is made for (docs/architecture.md).
@@ -34,8 +35,7 @@ func kernelFeatures() []feature {
 			probe: func() error { _, err := apparmor.Parser(); return err },
 		},
 		{
-			name: "SELinux", has: "labels are applied", lacks: "labels are ignored",
-			probe: func() error { _, err := os.Stat("/sys/fs/selinux/enforce"); return plain(err) },
+			name: "SELinux", has: "pods and containers are labelled", lacks: "labels are ignored", probe: selinux.Enabled,
 		},
 		{
 			name: "seccomp filters", has: "profiles are enforced", lacks: "pods run with the profile Unconfined only",

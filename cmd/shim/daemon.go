@@ -162,6 +162,7 @@ func runtimeOptions(s settings) lifecycle.Options {
 	return lifecycle.Options{
 		Root: s.Root, State: s.State, NetNS: s.Config.CNI.NetNSDir,
 		CDI: container.CDI{Dirs: s.Config.CDI.SpecDirs}, OwnDevices: s.Config.Container.DeviceOwnershipFromSecurityContext,
+		SELinux: s.Config.Security.SELinux != "off",
 	}
 }
 

@@ -85,7 +85,9 @@ func TestAppArmor(t *testing.T) {
 		{"unconfined", nil, []option{apparmor(runtime.SecurityProfile_Unconfined, "")}, "unconfined"},
 		{"by name", nil, []option{byName}, mine + " (enforce)"},
 		{"by name with a prefix", nil, []option{apparmor(runtime.SecurityProfile_Localhost, "localhost/"+mine)}, mine + " (enforce)"},
-		{"by name, deprecated", nil, []option{secured(func(s *runtime.LinuxContainerSecurityContext) { s.ApparmorProfile = "localhost/" + mine })}, mine + " (enforce)"},
+		{"by name, deprecated", nil, []option{secured(func(s *runtime.LinuxContainerSecurityContext) {
+			s.ApparmorProfile = "localhost/" + mine //lint:ignore SA1019 deprecated, but still sent
+		})}, mine + " (enforce)"},
 		{"user namespace", []podOption{inUserNS}, nil, standard},
 		{"user namespace, by name", []podOption{inUserNS}, []option{byName}, mine + " (enforce)"},
 		{"shared PIDs", []podOption{podNamespaces(func(n *runtime.NamespaceOption) { n.Pid = runtime.NamespaceMode_POD })}, []option{byName}, mine + " (enforce)"},
