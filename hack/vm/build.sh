@@ -7,7 +7,7 @@ here=$(dirname "$(realpath "$0")")
 VM=$(realpath -m "${VM:-$here/../../.vm}")
 guest=bookworm
 
-inputs=("$here/build.sh" "$here/initrd.sh" "$here/guest-packages" "$here/../packages")
+inputs=("$here/build.sh" "$here/initrd.sh" "$here/containers.cil" "$here/guest-packages" "$here/../packages")
 key=$(cat "${inputs[@]}" | sha256sum)
 [ "$(cat "$VM/ready" 2>/dev/null)" != "$key" ] || exit 0
 [ "$(id -u)" = 0 ] || { echo "$0: debootstrap needs root" >&2; exit 1; }
@@ -38,6 +38,8 @@ debootstrap --variant=minbase --include="$(listed "$here/guest-packages" "$here/
     "$guest" "$root" "$mirror" >"$VM/debootstrap.log"
 # What the packages would start at boot is not what is tested.
 chroot "$root" systemctl mask --quiet nginx.service apparmor.service
+cp "$here/containers.cil" "$root/tmp/"
+chroot "$root" semodule --noreload --install=/tmp/containers.cil
 mkdir -p "$root/usr/lib/modules"
 cp -a "$modules/$version" "$root/usr/lib/modules/"
 chroot "$root" depmod "$version"

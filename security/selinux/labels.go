@@ -30,8 +30,8 @@ type Labels struct{ on bool }
 // New returns what gives labels: nothing, unless wanted and the host has SELinux.
 func New(wanted bool) *Labels { return &Labels{on: wanted && Enabled() == nil} }
 
-// Pod returns a pod's labels. Its level is taken until Release. ErrInvalidArgument: the policy has no such
-// context.
+// Pod returns a pod's labels. Its level is taken until Release. A context the policy does not have is
+// ErrInvalidArgument, or ErrFailedPrecondition if it is the policy's own for containers.
 func (l *Labels) Pod(options string) (spec.Labels, error) {
 	if !l.on {
 		return spec.Labels{}, nil
@@ -41,7 +41,7 @@ func (l *Labels) Pod(options string) (spec.Labels, error) {
 		return spec.Labels{}, err
 	}
 	base := spec.Labels{Process: process, Mount: mount}
-	labels, err := checked(base, options)
+	labels, err := changed(base, options)
 	if err != nil || parse(labels.Process).level != parse(process).level {
 		l.Release(base)
 	}
@@ -54,27 +54,33 @@ func (l *Labels) Pod(options string) (spec.Labels, error) {
 // Container returns a container's labels: its pod's, changed by its own options. A privileged
 // container's process has none, unless it asks for some.
 func (l *Labels) Container(pod spec.Labels, s *spec.Security) (spec.Labels, error) {
-	if !l.on {
+	switch {
+	case !l.on:
 		return spec.Labels{}, nil
-	}
-	if s.Privileged && s.SELinux == "" {
+	case s.SELinux != "":
+		return changed(pod, s.SELinux)
+	case s.Privileged:
 		return spec.Labels{Mount: pod.Mount}, nil
 	}
-	return checked(pod, s.SELinux)
+	return pod, nil
 }
 
-// checked applies options and asks the kernel whether there is such a context.
-func checked(base spec.Labels, options string) (spec.Labels, error) {
+// changed applies options and asks the kernel whether there are such contexts.
+func changed(base spec.Labels, options string) (spec.Labels, error) {
 	labels, err := change(base, options)
-	if err != nil || options == "" {
-		return labels, err
+	if err != nil {
+		return spec.Labels{}, err
+	}
+	var class error = errdefs.ErrInvalidArgument
+	if options == "" {
+		class = errdefs.ErrFailedPrecondition
 	}
 	for _, c := range []string{labels.Process, labels.Mount} {
 		if c == "" {
 			continue
 		}
 		if err := selinux.SecurityCheckContext(c); err != nil {
-			return spec.Labels{}, fmt.Errorf("context %q: %w: %w", c, err, errdefs.ErrInvalidArgument)
+			return spec.Labels{}, fmt.Errorf("context %q is not in the host's policy: %w: %w", c, err, class)
 		}
 	}
 	return labels, nil

@@ -130,11 +130,11 @@ func TestSELinuxOptions(t *testing.T) {
 		})
 	}
 	p := suite.shared.runPod(t)
-	for _, bad := range []*runtime.SELinuxOption{{Type: "no_such_t"}, {Level: "s99"}, {User: "nobody_u"}, {Role: "object_r", Type: "container_t"}} {
+	for _, bad := range []*runtime.SELinuxOption{{Type: "no_such_t"}, {Level: "s99"}, {User: "nobody_u"}, {Role: "nobody_r"}} {
 		_, err := suite.shared.runtime.RunPodSandbox(deadline(t), &runtime.RunPodSandboxRequest{Config: podConfig("bad", selinuxPod(bad))})
-		refused(t, err, codes.InvalidArgument, "linux.security_context.selinux_options", bad.Type+bad.Level+bad.User)
+		refused(t, err, codes.InvalidArgument, "linux.security_context.selinux_options", bad.Type+bad.Level+bad.User+bad.Role)
 		_, err = p.tryCreate(p.containerConfig(selinux(bad)))
-		refused(t, err, codes.InvalidArgument, "linux.security_context.selinux_options", bad.Type+bad.Level+bad.User)
+		refused(t, err, codes.InvalidArgument, "linux.security_context.selinux_options", bad.Type+bad.Level+bad.User+bad.Role)
 	}
 }
 

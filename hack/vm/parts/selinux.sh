@@ -1,4 +1,4 @@
-title="SELinux: labels of pods, containers and volumes; Debian's policy, permissive"
+title="SELinux: labels of pods, containers and volumes; permissive"
 limit=600
 boot=(-a "security=selinux selinux=1 enforcing=0")
 
