@@ -76,36 +76,39 @@ func TestAppArmor(t *testing.T) {
 	byName := apparmor(runtime.SecurityProfile_Localhost, mine)
 	tests := []struct {
 		name    string
+		handler string
 		pod     []podOption
 		options []option
 		want    string
 	}{
-		{"none asked for", nil, nil, standard},
-		{"runtime default", nil, []option{apparmor(runtime.SecurityProfile_RuntimeDefault, "")}, standard},
-		{"unconfined", nil, []option{apparmor(runtime.SecurityProfile_Unconfined, "")}, "unconfined"},
-		{"by name", nil, []option{byName}, mine + " (enforce)"},
-		{"by name with a prefix", nil, []option{apparmor(runtime.SecurityProfile_Localhost, "localhost/"+mine)}, mine + " (enforce)"},
-		{"by name, deprecated", nil, []option{secured(func(s *runtime.LinuxContainerSecurityContext) {
+		{"none asked for", "", nil, nil, standard},
+		{"runtime default", "", nil, []option{apparmor(runtime.SecurityProfile_RuntimeDefault, "")}, standard},
+		{"unconfined", "", nil, []option{apparmor(runtime.SecurityProfile_Unconfined, "")}, "unconfined"},
+		{"by name", "", nil, []option{byName}, mine + " (enforce)"},
+		{"by name with a prefix", "", nil, []option{apparmor(runtime.SecurityProfile_Localhost, "localhost/"+mine)}, mine + " (enforce)"},
+		{"by name, deprecated", "", nil, []option{secured(func(s *runtime.LinuxContainerSecurityContext) {
 			s.ApparmorProfile = "localhost/" + mine //lint:ignore SA1019 deprecated, but still sent
 		})}, mine + " (enforce)"},
-		{"user namespace", []podOption{inUserNS}, nil, standard},
-		{"user namespace, by name", []podOption{inUserNS}, []option{byName}, mine + " (enforce)"},
-		{"shared PIDs", []podOption{podNamespaces(func(n *runtime.NamespaceOption) { n.Pid = runtime.NamespaceMode_POD })}, []option{byName}, mine + " (enforce)"},
-		{"nothing more to gain", nil, []option{byName, secured(func(s *runtime.LinuxContainerSecurityContext) {
+		{"user namespace", "", []podOption{inUserNS}, nil, standard},
+		{"user namespace, by name", "", []podOption{inUserNS}, []option{byName}, mine + " (enforce)"},
+		{"isolated", isolated, []podOption{inUserNS}, nil, standard},
+		{"isolated, by name", isolated, []podOption{inUserNS}, []option{byName}, mine + " (enforce)"},
+		{"shared PIDs", "", []podOption{podNamespaces(func(n *runtime.NamespaceOption) { n.Pid = runtime.NamespaceMode_POD })}, []option{byName}, mine + " (enforce)"},
+		{"nothing more to gain", "", nil, []option{byName, secured(func(s *runtime.LinuxContainerSecurityContext) {
 			s.NoNewPrivs = true
 			s.RunAsUser = &runtime.Int64Value{Value: 1000}
 			s.Seccomp = &runtime.SecurityProfile{ProfileType: runtime.SecurityProfile_RuntimeDefault}
 		})}, mine + " (enforce)"},
-		{"filter without no_new_privs", nil, []option{byName, secured(func(s *runtime.LinuxContainerSecurityContext) {
+		{"filter without no_new_privs", "", nil, []option{byName, secured(func(s *runtime.LinuxContainerSecurityContext) {
 			s.Seccomp = &runtime.SecurityProfile{ProfileType: runtime.SecurityProfile_RuntimeDefault}
 		})}, mine + " (enforce)"},
-		{"privileged", []podOption{privilegedPod}, []option{privileged}, "unconfined"},
-		{"privileged, runtime default", []podOption{privilegedPod}, []option{privileged, apparmor(runtime.SecurityProfile_RuntimeDefault, "")}, "unconfined"},
-		{"privileged, by name", []podOption{privilegedPod}, []option{privileged, byName}, mine + " (enforce)"},
+		{"privileged", "", []podOption{privilegedPod}, []option{privileged}, "unconfined"},
+		{"privileged, runtime default", "", []podOption{privilegedPod}, []option{privileged, apparmor(runtime.SecurityProfile_RuntimeDefault, "")}, "unconfined"},
+		{"privileged, by name", "", []podOption{privilegedPod}, []option{privileged, byName}, mine + " (enforce)"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			c := suite.shared.runPod(t, tt.pod...).start(append(tt.options, sleeper)...)
+			c := suite.shared.runPodBy(t, tt.handler, tt.pod...).start(append(tt.options, sleeper)...)
 			label, err := os.ReadFile(fmt.Sprintf("/proc/%d/attr/apparmor/current", c.pid()))
 			if got := strings.TrimSpace(string(label)); err != nil || got != tt.want {
 				t.Errorf("container runs as %q, %v, want %q", got, err, tt.want)

@@ -69,8 +69,11 @@ func TestSELinuxOfPods(t *testing.T) {
 	needsSELinux(t)
 	leavesNothing(t, suite.shared)
 	var levels []string
-	for _, options := range [][]podOption{nil, nil, {inUserNS}} {
-		p := suite.shared.runPod(t, options...)
+	for _, pod := range []struct {
+		handler string
+		options []podOption
+	}{{}, {}, {"", []podOption{inUserNS}}, {isolated, []podOption{inUserNS}}} {
+		p := suite.shared.runPodBy(t, pod.handler, pod.options...)
 		a, b := p.start(sleeper), p.start(sleeper)
 		label := processLabel(t, a.pid())
 		if !strings.HasPrefix(label, confined+"s0:c") || slices.Contains(levels, level(label)) {
@@ -85,7 +88,7 @@ func TestSELinuxOfPods(t *testing.T) {
 		}
 		for _, path := range []string{"/", "/etc/passwd", "/dev", "/dev/null", "/dev/shm", "/dev/pts", "/proc/acpi", "/etc/hosts", "/etc/resolv.conf", "/etc/hostname"} {
 			// Nodes are the host's in a user namespace, where nothing is masked either.
-			if options != nil && (path == "/dev/null" || path == "/proc/acpi") {
+			if pod.options != nil && (path == "/dev/null" || path == "/proc/acpi") {
 				continue
 			}
 			if got := fileLabel(t, fmt.Sprintf("/proc/%d/root%s", a.pid(), path)); got != content+level(label) {
