@@ -47,6 +47,7 @@ func Compile(s Start) (*nsutil.Program, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.b.Grow(320, 12<<10) // what containers take, with some volumes
 	c.join()
 	c.b.Chdir(c.Attach)
 	c.enterNamespaces()

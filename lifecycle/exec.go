@@ -157,9 +157,10 @@ func pollable(f *os.File) (*os.File, error) {
 func (c *capture) started() {
 	c.write.Close()
 	c.wg.Go(func() { // ends with the stream, or by finish
-		buf := make([]byte, 32<<10)
+		buf := captureBuffers.Get().(*[32 << 10]byte)
+		defer captureBuffers.Put(buf)
 		for {
-			n, err := c.read.Read(buf)
+			n, err := c.read.Read(buf[:])
 			c.data = append(c.data, buf[:min(n, maxExecOutput-len(c.data))]...)
 			if err != nil {
 				return // the end, or finish's deadline
@@ -167,6 +168,9 @@ func (c *capture) started() {
 		}
 	})
 }
+
+// captureBuffers are used again: probes run commands all the time.
+var captureBuffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
 
 // finish waits for the stream's end, for a while.
 func (c *capture) finish() {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
+	"slices"
 	"syscall"
 )
 
@@ -39,12 +40,17 @@ var CWD = FD{fdArg(-100), ""}
 
 // NewBuilder returns an empty program's builder.
 func NewBuilder() *Builder {
-	const ops, blob = 320, 12 << 10 // what a container takes, so that nothing is moved on the way
+	const ops, blob = 64, 4 << 10 // what an exec takes
 	return &Builder{
 		p:     Program{IntoCgroup: -1, IntoPIDs: -1, Ops: make([]Op, 0, ops), blob: make([]byte, 0, blob)},
 		strs:  map[string]uint32{},
 		files: map[*os.File]int{},
 	}
+}
+
+// Grow makes room for operations and bytes of memory to come, so that nothing is moved on the way.
+func (b *Builder) Grow(ops, bytes int) {
+	b.p.Ops, b.p.blob = slices.Grow(b.p.Ops, ops), slices.Grow(b.p.blob, bytes)
 }
 
 // Program ends the building. The builder must not be used afterwards.
