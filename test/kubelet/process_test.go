@@ -35,6 +35,12 @@ func (m *machine) start(name string, args ...string) (*process, error) {
 	}
 	defer log.Close()
 	p.cmd.Stdout, p.cmd.Stderr = log, log
+	// Nowhere near anything of value: a kubelet that removes a container without a log path removes
+	// every file in its working directory (pkg/kubelet/logs, Clean: the pattern is the path and "*").
+	p.cmd.Dir = m.path("empty")
+	if err := os.MkdirAll(p.cmd.Dir, 0o755); err != nil {
+		return nil, err
+	}
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}
