@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -84,7 +83,7 @@ devices:
 					t.Errorf("%s: %q, want %q", command, got, want)
 				}
 			}
-			options := c.mountOptions("/opt/lib/liba.so")
+			options, _ := c.mounted("/opt/lib/liba.so")
 			for _, o := range []string{"ro", "nosuid", "nodev", "noatime"} {
 				if !slices.Contains(options, o) {
 					t.Errorf("mount options %v lack %s", options, o)
@@ -104,21 +103,6 @@ devices:
 			t.Errorf("claim %d: %q", i, out)
 		}
 	}
-}
-
-// mountOptions are those of the uppermost mount at a place, as the container sees them.
-func (c *ctr) mountOptions(place string) []string {
-	c.t.Helper()
-	var found []string
-	for line := range strings.Lines(c.exec("cat /proc/self/mountinfo")) {
-		if f := strings.Fields(line); f[4] == place {
-			found = strings.Split(f[5], ",")
-		}
-	}
-	if found == nil {
-		c.t.Errorf("nothing is mounted on %s", place)
-	}
-	return found
 }
 
 func TestBadCDI(t *testing.T) {

@@ -26,6 +26,6 @@ func TestHugepages(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.holds(t, map[string]string{"hugetlb.2MB.max": "8388608", "hugetlb.2MB.rsvd.max": "8388608", "hugetlb.1GB.max": "0"})
-	refused(t, c.update(limit("16MB", 16<<20)), codes.FailedPrecondition, "hugetlb.16MB.max")
+	refused(t, c.update(limit("16MB", 16<<20)), codes.InvalidArgument, "hugepage_limits", "16MB")
 	c.holds(t, map[string]string{"hugetlb.2MB.max": "8388608", "hugetlb.1GB.max": "0"})
 }
