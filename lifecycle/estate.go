@@ -64,8 +64,8 @@ func (r *Runtime) Inherit(ctx context.Context, e *Estate) {
 		errs = append(errs, adopt(ctx, r.Keeper, sandbox.InitKey(id), keeper.Custody{PidFD: f}))
 	}
 	for id, p := range e.processes {
-		if _, c, err := r.Store.Container(id); err == nil && p.running() {
-			errs = append(errs, p.entrust(ctx, r.Keeper, c))
+		if pod, c, err := r.Store.Container(id); err == nil && p.running() {
+			errs = append(errs, p.entrust(ctx, r.Keeper, pod, c))
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -74,11 +74,11 @@ func (r *Runtime) Inherit(ctx context.Context, e *Estate) {
 }
 
 // entrust gives another keeper what is held of a container that runs.
-func (p *process) entrust(ctx context.Context, k *keeper.Client, c *store.Container) error {
+func (p *process) entrust(ctx context.Context, k *keeper.Client, pod *store.Pod, c *store.Container) error {
 	held := p.output
 	held.PidFD = p.pidfd
 	if c.LogPath != "" {
-		log, err := openLog(c.LogPath)
+		log, err := openLog(pod, c)
 		if err != nil {
 			return err
 		}

@@ -176,7 +176,7 @@ func (l *launch) sharedPIDs(ctx context.Context) (*os.File, error) {
 	case spec.ModeTarget:
 		target := l.processOf(ns.Target)
 		if target == nil || !target.running() {
-			return nil, fmt.Errorf("namespace_options.target_id: container %q does not run: %w", ns.Target, errdefs.ErrFailedPrecondition)
+			return nil, fmt.Errorf("linux.security_context.namespace_options.target_id: container %q does not run: %w", ns.Target, errdefs.ErrFailedPrecondition)
 		}
 		return target.pidfd, nil
 	case spec.ModePod:

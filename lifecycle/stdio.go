@@ -1,9 +1,7 @@
 package lifecycle
 
 import (
-	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -53,7 +51,7 @@ func openStdio(p *store.Pod, c *store.Container) (_ *stdio, err error) {
 		}
 	}()
 	if c.LogPath != "" {
-		if s.run.Log, err = openLog(c.LogPath); err != nil {
+		if s.run.Log, err = openLog(p, c); err != nil {
 			return nil, err
 		}
 		s.files = append(s.files, s.run.Log)
@@ -125,19 +123,6 @@ func blockingPipe(o owner) (r, w *os.File, err error) {
 		return nil, nil, err
 	}
 	return r, w, nil
-}
-
-// openLog opens a container's log for appending. Only root reads logs directly; kubelet serves
-// them to others.
-func openLog(path string) (*os.File, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, fmt.Errorf("log_path: %w", err)
-	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640)
-	if err != nil {
-		return nil, fmt.Errorf("log_path: %w", err)
-	}
-	return f, nil
 }
 
 // cgroupFiles is how a child joins a group, with the files to close after the launch.

@@ -13,6 +13,9 @@ import (
 	"github.com/containerd/errdefs"
 )
 
+// securityContext is where a request's fields are.
+const securityContext = "linux.security_context."
+
 // Identity is as whom a container's process runs.
 type Identity struct {
 	UID, GID uint32
@@ -47,7 +50,31 @@ func ResolveUser(root *os.File, s *spec.Security, imageUser string) (Identity, e
 	}
 	slices.Sort(id.Groups)
 	id.Groups = slices.Compact(id.Groups)
-	return id, nil
+	return id, checkMapped(id, s, want.field)
+}
+
+// checkMapped refuses ids that the pod's user namespace has not got: no process there can take them
+// (user_namespaces(7)). field is who asked for the user.
+func checkMapped(id Identity, s *spec.Security, field string) error {
+	ns := s.Namespaces.User
+	if ns == nil {
+		return nil
+	}
+	if !ns.UID.Has(id.UID) {
+		return fmt.Errorf("%s: user %d is not in the pod's user namespace: %w", field, id.UID, errdefs.ErrInvalidArgument)
+	}
+	for _, g := range id.Groups {
+		switch {
+		case ns.GID.Has(g):
+			continue
+		case s.User.GID != nil && *s.User.GID == g:
+			field = securityContext + "run_as_group"
+		case slices.Contains(s.SupplementalGroups, g):
+			field = securityContext + "supplemental_groups"
+		}
+		return fmt.Errorf("%s: group %d is not in the pod's user namespace: %w", field, g, errdefs.ErrInvalidArgument)
+	}
+	return nil
 }
 
 // userRequest is a user as somebody wrote it.
@@ -62,11 +89,11 @@ func wanted(u spec.User, imageUser string) (userRequest, error) {
 	want := userRequest{field: "image user", user: "0"}
 	switch {
 	case u.Name != "":
-		want = userRequest{field: "run_as_username", user: u.Name, listed: true}
+		want = userRequest{field: securityContext + "run_as_username", user: u.Name, listed: true}
 	case u.UID != nil:
-		want = userRequest{field: "run_as_user", user: strconv.FormatUint(uint64(*u.UID), 10)}
+		want = userRequest{field: securityContext + "run_as_user", user: strconv.FormatUint(uint64(*u.UID), 10)}
 	case u.GID != nil:
-		return want, fmt.Errorf("run_as_group: needs a user beside it: %w", errdefs.ErrInvalidArgument)
+		return want, fmt.Errorf("%srun_as_group: needs a user beside it: %w", securityContext, errdefs.ErrInvalidArgument)
 	case imageUser != "":
 		user, group, ok := strings.Cut(imageUser, ":")
 		if user == "" || ok && group == "" || strings.Contains(group, ":") {

@@ -63,6 +63,8 @@ func rootfs(t *testing.T, files map[string]string) *os.File {
 func TestResolveUser(t *testing.T) {
 	root := rootfs(t, map[string]string{"etc/passwd": passwd, "etc/group": group})
 	empty := rootfs(t, nil)
+	ids := spec.IDMap{Host: 1 << 16, Length: 1001}
+	small := spec.Namespaces{User: &spec.UserNamespace{UID: ids, GID: ids}}
 	for _, c := range []struct {
 		name  string
 		root  *os.File
@@ -89,6 +91,15 @@ func TestResolveUser(t *testing.T) {
 		{name: "supplemental, merged", root: root, s: spec.Security{SupplementalGroups: []uint32{50, 3, 3}}, image: "web", want: Identity{1000, 1001, []uint32{3, 6, 50, 1001}, "/srv/web"}},
 		{name: "supplemental, strict", root: root, s: spec.Security{SupplementalGroups: []uint32{3}, StrictGroups: true}, image: "web", want: Identity{1000, 1001, []uint32{3, 1001}, "/srv/web"}},
 
+		{name: "the last of a user namespace", root: root, s: spec.Security{User: spec.User{UID: ptr(1000), GID: ptr(999)}, SupplementalGroups: []uint32{1000}, StrictGroups: true, Namespaces: small},
+			want: Identity{1000, 999, []uint32{999, 1000}, "/srv/web"}},
+
+		{name: "uid beyond the user namespace", root: root, s: spec.Security{User: spec.User{UID: ptr(1001)}, Namespaces: small}, err: "run_as_user: user 1001"},
+		{name: "name beyond the user namespace", root: root, s: spec.Security{User: spec.User{Name: "short"}, Namespaces: small}, err: "run_as_username: user 1002"},
+		{name: "image user beyond the user namespace", root: root, image: "1003", s: spec.Security{Namespaces: small}, err: "image user: user 1003"},
+		{name: "primary group beyond the user namespace", root: root, s: spec.Security{User: spec.User{Name: "web"}, Namespaces: small}, err: "run_as_username: group 1001"},
+		{name: "group beyond the user namespace", root: root, s: spec.Security{User: spec.User{UID: ptr(5), GID: ptr(1001)}, Namespaces: small}, err: "run_as_group: group 1001"},
+		{name: "supplemental group beyond the user namespace", root: root, s: spec.Security{SupplementalGroups: []uint32{7, 1001}, Namespaces: small}, err: "supplemental_groups: group 1001"},
 		{name: "group alone", root: root, s: spec.Security{User: spec.User{GID: ptr(9)}}, image: "web", err: "run_as_group"},
 		{name: "unknown name", root: root, s: spec.Security{User: spec.User{Name: "nobody"}}, err: `run_as_username: no user "nobody"`},
 		{name: "name that is an unknown number", root: root, s: spec.Security{User: spec.User{Name: "4711"}}, err: `run_as_username: no user "4711"`},

@@ -93,11 +93,14 @@ func (u *UserNamespace) Host(uid, gid uint32) (hostUID, hostGID uint32) {
 }
 
 func (m IDMap) host(id uint32) uint32 {
-	if id < m.Container || id-m.Container >= m.Length {
+	if !m.Has(id) {
 		return id
 	}
 	return m.Host + (id - m.Container)
 }
+
+// Has reports whether the range has an id of the container's side.
+func (m IDMap) Has(id uint32) bool { return id >= m.Container && id-m.Container < m.Length }
 
 // IDMap maps Length ids from Container (inside) to Host (outside).
 type IDMap struct {

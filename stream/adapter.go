@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"math"
+	"net/http"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -68,7 +69,15 @@ func (a *adapter) Attach(ctx context.Context, target string, in io.Reader, out, 
 
 // PortForward connects a stream with a port of a pod. Its context is nobody's: the stream's
 // connection bounds it.
+//
+// The library may call it before it has answered the request for the stream. An error of ours resets the stream,
+// and of one that is reset before the answer client-go knows nothing but that: what the error stream says, it does not read.
 func (a *adapter) PortForward(ctx context.Context, pod string, port int32, stream io.ReadWriteCloser) error {
+	if s, ok := stream.(answerer); ok {
+		if err := s.SendReply(http.Header{}, false); err != nil {
+			return err
+		}
+	}
 	if port < 1 || port > math.MaxUint16 {
 		return fmt.Errorf("port %d is not between 1 and %d: %w", port, math.MaxUint16, errdefs.ErrInvalidArgument)
 	}
@@ -84,6 +93,11 @@ func (a *adapter) PortForward(ctx context.Context, pod string, port int32, strea
 		}
 		return f.forward(gone)
 	})
+}
+
+// answerer is a stream whose request is answered, by whoever is the first to: SPDY's.
+type answerer interface {
+	SendReply(headers http.Header, fin bool) error
 }
 
 // session runs one, and logs its end. A forwarded port has many, one for each connection.

@@ -274,7 +274,7 @@ func TestBothKilled(t *testing.T) {
 	}
 	h.executing(false)
 	for _, c := range []*ctr{h.writer, h.exiter, h.hungry, h.sleeping, h.user, shared} {
-		if s := c.status(); s.State != runtime.ContainerState_CONTAINER_EXITED || s.ExitCode == 0 || s.Reason == "Completed" {
+		if s := c.status(); s.State != runtime.ContainerState_CONTAINER_EXITED || s.ExitCode != 255 || s.Reason != "Unknown" || s.FinishedAt < s.StartedAt {
 			t.Errorf("container is %s, exit code %d, reason %q", s.State, s.ExitCode, s.Reason)
 		}
 	}

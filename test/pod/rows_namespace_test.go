@@ -124,3 +124,33 @@ func TestContainerNamespaceRows(t *testing.T) {
 		})
 	}
 }
+
+// TestTargetRows: whose PID namespace a container may have (KEP-277).
+func TestTargetRows(t *testing.T) {
+	leavesNothing(t, suite.shared)
+	p := suite.shared.runPod(t)
+	created, exited, elsewhere := p.create(sleeper), p.start(script("true")), suite.shared.runPod(t).start(sleeper)
+	exited.finish()
+	for name, tt := range map[string]struct {
+		target string
+		code   codes.Code
+	}{
+		"none":                     {"", codes.InvalidArgument},
+		"a container of no pod":    {"feed", codes.InvalidArgument},
+		"a container of another":   {elsewhere.id, codes.InvalidArgument},
+		"one that has not started": {created.id, codes.FailedPrecondition},
+		"one that has exited":      {exited.id, codes.FailedPrecondition},
+	} {
+		t.Run(name, func(t *testing.T) {
+			config := p.containerConfig(sleeper, secured(func(s *runtime.LinuxContainerSecurityContext) {
+				s.NamespaceOptions.Pid, s.NamespaceOptions.TargetId = runtime.NamespaceMode_TARGET, tt.target
+			}))
+			id, err := p.tryCreate(config)
+			if err == nil { // whether it runs shows at the start
+				c := &ctr{p, id, config}
+				err = c.tryStart()
+			}
+			refused(t, err, tt.code, "linux.security_context.namespace_options.target_id", tt.target)
+		})
+	}
+}

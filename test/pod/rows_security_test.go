@@ -51,11 +51,21 @@ func TestCapabilityRows(t *testing.T) {
 			proc: sets(capNetBind, defaultCaps, capNetBind)},
 		{name: "add_ambient, all others dropped", sent: asked(&runtime.Capability{DropCapabilities: []string{"ALL"}, AddAmbientCapabilities: []string{"KILL"}}, 1000),
 			proc: sets(capKill, capKill, capKill)},
+		{name: "add_ambient ALL", sent: asked(&runtime.Capability{AddAmbientCapabilities: []string{"all"}}, 1000), proc: sets(defaultCaps, defaultCaps, defaultCaps)}, // all that it has
 		{name: "add_ambient and drop the same", sent: asked(&runtime.Capability{AddAmbientCapabilities: []string{"KILL"}, DropCapabilities: []string{"KILL"}}, 1000),
 			proc: sets(0, defaultCaps&^capKill, 0)},
 	} {
 		r.name = "capabilities: " + r.name
 		r.check(t, p)
+	}
+	for name, c := range map[string]*runtime.Capability{
+		"add_capabilities[1]":         {AddCapabilities: []string{"KILL", "FLY"}},
+		"drop_capabilities[0]":        {DropCapabilities: []string{"CAP_FLY"}},
+		"add_ambient_capabilities[0]": {AddAmbientCapabilities: []string{"fly "}},
+		"add_capabilities[0]":         {AddCapabilities: []string{""}},
+	} {
+		_, err := p.tryCreate(p.containerConfig(asked(c, 0)))
+		refused(t, err, codes.InvalidArgument, "linux.security_context.capabilities."+name)
 	}
 }
 
@@ -131,6 +141,31 @@ func TestUserRows(t *testing.T) {
 	}
 }
 
+// TestUserRowsOfUserNamespace: ids are the user namespace's, and only those.
+func TestUserRowsOfUserNamespace(t *testing.T) {
+	leavesNothing(t, suite.shared)
+	p := suite.shared.runPod(t, inUserNS)
+	id := func(n int64) *runtime.Int64Value { return &runtime.Int64Value{Value: n} }
+	const last = manyIDs - 1
+	c := p.start(sleeper, secured(func(s *securityContext) {
+		s.RunAsUser, s.RunAsGroup, s.SupplementalGroups = id(last), id(last), []int64{last - 1}
+	}))
+	if proc := procStatus(c.pid()); strings.Fields(proc["Uid"])[0] != fmtInt(hostIDs+last) || proc["Groups"] != fmt.Sprintf("%d %d", hostIDs+last-1, hostIDs+last) {
+		t.Errorf("the host sees user %s and groups %s", proc["Uid"], proc["Groups"])
+	}
+	if u := c.status().User.GetLinux(); u.GetUid() != last || u.GetGid() != last || fmt.Sprint(u.GetSupplementalGroups()) != fmt.Sprint([]int64{last - 1, last}) {
+		t.Errorf("the status tells %v", u)
+	}
+	for field, change := range map[string]func(*securityContext){
+		"run_as_user":         func(s *securityContext) { s.RunAsUser = id(manyIDs) },
+		"run_as_group":        func(s *securityContext) { s.RunAsUser, s.RunAsGroup = id(0), id(manyIDs) },
+		"supplemental_groups": func(s *securityContext) { s.SupplementalGroups = []int64{1, manyIDs} },
+	} {
+		_, err := p.tryCreate(p.containerConfig(secured(change)))
+		refused(t, err, codes.InvalidArgument, "linux.security_context."+field, fmtInt(manyIDs), "user namespace")
+	}
+}
+
 // noMkdir is a seccomp profile that allows all but mkdir.
 const noMkdir = `{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95}]}`
 
@@ -146,7 +181,11 @@ func TestSeccompRows(t *testing.T) {
 	profile := func(kind runtime.SecurityProfile_ProfileType, ref string) option {
 		return secured(func(s *securityContext) { s.Seccomp = &runtime.SecurityProfile{ProfileType: kind, LocalhostRef: ref} })
 	}
-	old := func(text string) option { return secured(func(s *securityContext) { s.SeccompProfilePath = text }) }
+	old := func(text string) option {
+		return secured(func(s *securityContext) {
+			s.SeccompProfilePath = text //lint:ignore SA1019 deprecated, but still sent
+		})
+	}
 	const (
 		def, unconfined, localhost = runtime.SecurityProfile_RuntimeDefault, runtime.SecurityProfile_Unconfined, runtime.SecurityProfile_Localhost
 		tryMkdir                   = "mkdir /x 2>&1; rmdir /x 2>/dev/null; echo done"
@@ -165,7 +204,8 @@ func TestSeccompRows(t *testing.T) {
 		{name: "unconfined in the deprecated field", sent: old("unconfined"), proc: free, shell: userNS},
 		{name: "localhost/ in the deprecated field", sent: old("localhost/" + allowed), proc: filtered, shell: noDirectory},
 		{name: "both fields", proc: free, shell: anything, sent: secured(func(s *securityContext) {
-			s.Seccomp, s.SeccompProfilePath = &runtime.SecurityProfile{ProfileType: unconfined}, "localhost/"+allowed
+			s.Seccomp = &runtime.SecurityProfile{ProfileType: unconfined}
+			s.SeccompProfilePath = "localhost/" + allowed //lint:ignore SA1019 deprecated, but still sent
 		})},
 		{name: "Localhost and no_new_privs for a user", proc: map[string]string{"Seccomp": "2", "NoNewPrivs": "1", "CapEff": caps(0)}, sent: secured(func(s *securityContext) {
 			s.Seccomp, s.NoNewPrivs, s.RunAsUser = &runtime.SecurityProfile{ProfileType: localhost, LocalhostRef: allowed}, true, &runtime.Int64Value{Value: 1000}

@@ -15,7 +15,7 @@ import (
 // security context. What takes more than a row is a test of its own:
 //
 //	metadata (identity)                  TestSameCallsAtOnce
-//	log_directory, log_path              TestLogs, TestLogPieces, TestLogReopen, TestNoLog
+//	log_directory, log_path              TestLogPathRows, TestLogs, TestLogPieces, TestLogReopen…, TestNoLog
 //	port_mappings                        TestHostPort, TestHostNetworkPorts; cni: TestHostPorts
 //	command, args, envs, working_dir     TestCommand, TestEnvironment, TestWorkingDir
 //	stdin, stdin_once, tty               TestAttachInput, TestAttachTerminal, TestStreamRefusals
@@ -24,7 +24,7 @@ import (
 //	run_as_user, …username, …group       TestUsers
 //	masked_paths, readonly_paths         TestMaskedPaths
 //	stop_signal                          TestStopSignal
-//	namespace_options                    TestPIDModes, TestNodeNetworkAndIPC, TestNamespaces…, TestUserNamespace…
+//	namespace_options                    TestPIDModes, TestTargetRows, TestNodeNetworkAndIPC, TestNamespaces…, TestUserNamespace…
 //	state, reason, exit_code             TestExits, TestBadStarts, TestDaemonRestart, TestBothKilled
 //	NotFound, idempotence                TestUnknownIDs, TestOrders, TestSameCallsAtOnce
 //	what is refused                      TestBadPods, TestBadUserNamespaces, TestBadContainers; cri: Test…Refuses
