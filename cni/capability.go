@@ -15,19 +15,18 @@ import (
 
 // args are CNI_ARGS, by the names that every Kubernetes plugin knows.
 func args(p Pod) ([][2]string, error) {
-	list := [][2]string{
+	for field, value := range map[string]string{"namespace": p.Namespace, "name": p.Name, "uid": p.UID} {
+		if strings.ContainsAny(value, ";=") { // CNI_ARGS has no quoting
+			return nil, fmt.Errorf("metadata.%s: %q holds a character that CNI arguments cannot: %w", field, value, errdefs.ErrInvalidArgument)
+		}
+	}
+	return [][2]string{
 		{"IgnoreUnknown", "1"},
 		{"K8S_POD_NAMESPACE", p.Namespace},
 		{"K8S_POD_NAME", p.Name},
 		{"K8S_POD_INFRA_CONTAINER_ID", string(p.ID)},
 		{"K8S_POD_UID", p.UID},
-	}
-	for _, a := range list {
-		if strings.ContainsAny(a[1], ";=") { // CNI_ARGS has no quoting
-			return nil, fmt.Errorf("%s %q holds a character that CNI arguments cannot: %w", a[0], a[1], errdefs.ErrInvalidArgument)
-		}
-	}
-	return list, nil
+	}, nil
 }
 
 // capabilities are the capability arguments (CNI CONVENTIONS.md and what containerd passes);

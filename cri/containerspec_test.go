@@ -273,6 +273,7 @@ func TestContainerSpecRefuses(t *testing.T) {
 		{"capability", security(&runtime.LinuxContainerSecurityContext{Capabilities: &runtime.Capability{DropCapabilities: []string{"FLY"}}}), sc + `.capabilities.drop_capabilities[0]: "FLY"`},
 		{"privileged", security(&runtime.LinuxContainerSecurityContext{Privileged: true}), sc + ".privileged: "},
 		{"masked path", security(&runtime.LinuxContainerSecurityContext{MaskedPaths: []string{"proc"}}), sc + ".masked_paths[0]: "},
+		{"masked root", security(&runtime.LinuxContainerSecurityContext{MaskedPaths: []string{"/x", "/x/.."}}), sc + `.masked_paths[1]: "/x/.." is all`},
 		{"readonly path", security(&runtime.LinuxContainerSecurityContext{ReadonlyPaths: []string{""}}), sc + ".readonly_paths[0]: "},
 		{"seccomp type", security(&runtime.LinuxContainerSecurityContext{Seccomp: &runtime.SecurityProfile{ProfileType: 8}}), sc + ".seccomp.profile_type: 8"},
 		{"seccomp contradicts", security(&runtime.LinuxContainerSecurityContext{Seccomp: &runtime.SecurityProfile{LocalhostRef: "/x"}}), sc + ".seccomp.localhost_ref: needs profile_type Localhost"},

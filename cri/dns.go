@@ -18,6 +18,9 @@ func podDNS(cfg *runtime.PodSandboxConfig, p *spec.Pod) error {
 		if _, err := netip.ParseAddr(server); err != nil {
 			return at.sub("servers").at(i).errorf("%q is not an IP address", server)
 		}
+		if err := at.sub("servers").at(i).word(server); err != nil { // a zone may be anything
+			return err
+		}
 	}
 	for i, search := range dns.Searches {
 		if err := at.sub("searches").at(i).word(search); err != nil {

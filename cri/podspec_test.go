@@ -144,6 +144,7 @@ func TestPodSpecRefuses(t *testing.T) {
 		{"hostname too long", func(c *cfg) { c.Hostname = strings.Repeat("a", 65) }, "hostname: "},
 		{"relative log directory", func(c *cfg) { c.LogDirectory = "logs" }, `log_directory: "logs" is not an absolute path`},
 		{"DNS server", func(c *cfg) { c.DnsConfig = &runtime.DNSConfig{Servers: []string{"a\nb"}} }, "dns_config.servers[0]: "},
+		{"DNS server with a zone of two lines", func(c *cfg) { c.DnsConfig = &runtime.DNSConfig{Servers: []string{"::1", "fe80::1%lo\noptions x"}} }, "dns_config.servers[1]: "},
 		{"DNS search", func(c *cfg) { c.DnsConfig = &runtime.DNSConfig{Searches: []string{"a", "b\noptions x"}} }, "dns_config.searches[1]: "},
 		{"DNS option", func(c *cfg) { c.DnsConfig = &runtime.DNSConfig{Options: []string{""}} }, "dns_config.options[0]: "},
 		{"protocol", port(&runtime.PortMapping{Protocol: 9, ContainerPort: 1, HostPort: 1}), "port_mappings[1].protocol: 9 is not known"},
@@ -155,11 +156,19 @@ func TestPodSpecRefuses(t *testing.T) {
 		{"host port twice", func(c *cfg) {
 			c.PortMappings = []*runtime.PortMapping{{ContainerPort: 1, HostPort: 1}, {ContainerPort: 2, HostPort: 1}}
 		}, "port_mappings[1].host_port: 1 is mapped twice"},
+		{"host port of all addresses twice", func(c *cfg) {
+			c.PortMappings = []*runtime.PortMapping{{ContainerPort: 1, HostPort: 1}, {ContainerPort: 2, HostPort: 1, HostIp: "::"}}
+		}, "port_mappings[1].host_port: 1 is mapped twice"},
+		{"host port of one address twice", func(c *cfg) {
+			c.PortMappings = []*runtime.PortMapping{{ContainerPort: 1, HostPort: 1, HostIp: "127.0.0.1"}, {ContainerPort: 2, HostPort: 1, HostIp: "::ffff:127.0.0.1"}}
+		}, "port_mappings[1].host_port: 1 is mapped twice"},
 		{"cgroup parent climbs", func(c *cfg) { c.Linux.CgroupParent = "/kubepods/../.." }, "linux.cgroup_parent: "},
 		{"unknown sysctl", sysctl("vm.swappiness", "1"), `linux.sysctls["vm.swappiness"]: belongs to no namespace`},
 		{"sysctl path climbs", sysctl("net.//.//.vm.swappiness", "1"), "linux.sysctls["},
 		{"sysctl path climbs too", sysctl("net/../../vm/swappiness", "1"), "linux.sysctls["},
 		{"sysctl value", sysctl("net.ipv4.ip_forward", "1\n1"), "linux.sysctls["},
+		{"sysctl without value", sysctl("net.ipv4.ip_forward", ""), `linux.sysctls["net.ipv4.ip_forward"]: has no value`},
+		{"sysctl twice", func(c *cfg) { c.Linux.Sysctls = map[string]string{"kernel.msgmax": "1", "kernel/msgmax": "2"} }, `linux.sysctls["kernel/msgmax"]: kernel.msgmax is given twice`},
 		{"hostname by sysctl", sysctl("kernel.hostname", "a"), "linux.sysctls["},
 		{"network sysctl of the host", func(c *cfg) {
 			podNS(c).Network = runtime.NamespaceMode_NODE

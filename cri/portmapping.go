@@ -36,9 +36,20 @@ func podPorts(cfg *runtime.PodSandboxConfig, p *spec.Pod) error {
 	return nil
 }
 
-// sameHostPort reports whether two mappings want the same of the host.
+// sameHostPort reports whether two mappings want the same of the host. No address means all of them, the
+// unspecified one all of its family; a single address goes before either.
 func sameHostPort(a, b spec.PortMapping) bool {
-	return a.Protocol == b.Protocol && a.HostPort == b.HostPort && a.HostIP == b.HostIP
+	if a.Protocol != b.Protocol || a.HostPort != b.HostPort {
+		return false
+	}
+	x, y := hostAddress(a), hostAddress(b)
+	return x == y || !x.IsValid() && y.IsUnspecified() || !y.IsValid() && x.IsUnspecified()
+}
+
+// hostAddress is the zero address where the mapping names none.
+func hostAddress(m spec.PortMapping) netip.Addr {
+	ip, _ := netip.ParseAddr(m.HostIP) // was checked
+	return ip.Unmap()
 }
 
 func portMapping(m *runtime.PortMapping, at field) (spec.PortMapping, error) {

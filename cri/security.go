@@ -1,6 +1,8 @@
 package cri
 
 import (
+	"path"
+
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"tare/spec"
@@ -56,8 +58,12 @@ func securityCapabilities(sc *runtime.LinuxContainerSecurityContext, at field, s
 
 func securityPaths(sc *runtime.LinuxContainerSecurityContext, at field, _ *spec.Security) error {
 	for i, p := range sc.MaskedPaths {
-		if err := at.sub("masked_paths").at(i).absolute(p); err != nil {
+		at := at.sub("masked_paths").at(i)
+		if err := at.absolute(p); err != nil {
 			return err
+		}
+		if path.Clean(p) == "/" {
+			return at.errorf("%q is all that the container has", p)
 		}
 	}
 	for i, p := range sc.ReadonlyPaths {

@@ -23,6 +23,9 @@ func sysctls(values map[string]string, at field, p *spec.Pod) (map[string]string
 		if err := sysctlScope(name, at, p); err != nil {
 			return nil, err
 		}
+		if values[key] == "" {
+			return nil, at.errorf("has no value")
+		}
 		if strings.ContainsAny(values[key], "\x00\n") {
 			return nil, at.errorf("value %q has a line break or NUL byte", values[key])
 		}

@@ -68,7 +68,7 @@ func openLog(p *store.Pod, c *store.Container) (*os.File, error) {
 func logError(field string, err error) error {
 	err = fmt.Errorf("%s: %w", field, err)
 	errno, failed := errors.AsType[unix.Errno](err)
-	if !failed || slices.Contains([]unix.Errno{unix.EEXIST, unix.ENOTDIR, unix.EISDIR, unix.ENXIO, unix.ELOOP}, errno) {
+	if !failed || slices.Contains([]unix.Errno{unix.EEXIST, unix.ENOTDIR, unix.EISDIR, unix.ENXIO, unix.ELOOP, unix.ENAMETOOLONG}, errno) {
 		return fmt.Errorf("%w: %w", err, errdefs.ErrInvalidArgument)
 	}
 	return err

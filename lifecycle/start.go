@@ -197,11 +197,13 @@ func explainExec(command string, err error) error {
 		return fmt.Errorf("exec %q: executable file not found in the container: %w: %w", command, err, errdefs.ErrInvalidArgument)
 	case oe.Name == "execve" && (oe.Errno == unix.EACCES || oe.Errno == unix.ENOEXEC):
 		return fmt.Errorf("exec %q: not executable: %w: %w", command, err, errdefs.ErrInvalidArgument)
+	case oe.Name == "execve" && oe.Errno == unix.E2BIG:
+		return fmt.Errorf("exec %q: command, arguments and variables are more than the kernel takes: %w: %w", command, err, errdefs.ErrInvalidArgument)
 	case oe.Name == nsutil.OpSetLabel: // a profile that was unloaded since the create
 		return fmt.Errorf("linux.security_context: %w: %w", err, errdefs.ErrFailedPrecondition)
 	case oe.Name == "chdir":
 		return fmt.Errorf("working_dir: %w: %w", err, errdefs.ErrInvalidArgument)
-	case oe.Errno == unix.ENOENT || oe.Errno == unix.ENOTDIR || oe.Errno == unix.ELOOP:
+	case oe.Errno == unix.ENOENT || oe.Errno == unix.ENOTDIR || oe.Errno == unix.ELOOP || oe.Errno == unix.EROFS:
 		return fmt.Errorf("%w: %w", err, errdefs.ErrInvalidArgument)
 	}
 	return err

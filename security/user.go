@@ -16,6 +16,9 @@ import (
 // securityContext is where a request's fields are.
 const securityContext = "linux.security_context."
 
+// maxGroups is NGROUPS_MAX, setgroups(2).
+const maxGroups = 65536
+
 // Identity is as whom a container's process runs.
 type Identity struct {
 	UID, GID uint32
@@ -50,6 +53,9 @@ func ResolveUser(root *os.File, s *spec.Security, imageUser string) (Identity, e
 	}
 	slices.Sort(id.Groups)
 	id.Groups = slices.Compact(id.Groups)
+	if len(id.Groups) > maxGroups {
+		return Identity{}, fmt.Errorf("%ssupplemental_groups: %d groups, a process can have %d: %w", securityContext, len(id.Groups), maxGroups, errdefs.ErrInvalidArgument)
+	}
 	return id, checkMapped(id, s, want.field)
 }
 

@@ -63,6 +63,10 @@ func rootfs(t *testing.T, files map[string]string) *os.File {
 func TestResolveUser(t *testing.T) {
 	root := rootfs(t, map[string]string{"etc/passwd": passwd, "etc/group": group})
 	empty := rootfs(t, nil)
+	many := make([]uint32, maxGroups+1)
+	for i := range many {
+		many[i] = uint32(i)
+	}
 	ids := spec.IDMap{Host: 1 << 16, Length: 1001}
 	small := spec.Namespaces{User: &spec.UserNamespace{UID: ids, GID: ids}}
 	for _, c := range []struct {
@@ -100,6 +104,7 @@ func TestResolveUser(t *testing.T) {
 		{name: "primary group beyond the user namespace", root: root, s: spec.Security{User: spec.User{Name: "web"}, Namespaces: small}, err: "run_as_username: group 1001"},
 		{name: "group beyond the user namespace", root: root, s: spec.Security{User: spec.User{UID: ptr(5), GID: ptr(1001)}, Namespaces: small}, err: "run_as_group: group 1001"},
 		{name: "supplemental group beyond the user namespace", root: root, s: spec.Security{SupplementalGroups: []uint32{7, 1001}, Namespaces: small}, err: "supplemental_groups: group 1001"},
+		{name: "too many groups", root: root, s: spec.Security{SupplementalGroups: many}, err: "supplemental_groups: 65537 groups"},
 		{name: "group alone", root: root, s: spec.Security{User: spec.User{GID: ptr(9)}}, image: "web", err: "run_as_group"},
 		{name: "unknown name", root: root, s: spec.Security{User: spec.User{Name: "nobody"}}, err: `run_as_username: no user "nobody"`},
 		{name: "name that is an unknown number", root: root, s: spec.Security{User: spec.User{Name: "4711"}}, err: `run_as_username: no user "4711"`},

@@ -1,6 +1,7 @@
 package pod
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
@@ -96,6 +97,12 @@ func TestBadStarts(t *testing.T) {
 		{"below a file", []option{command("/etc/passwd/x")}, []string{"/etc/passwd/x"}},
 		{"working directory is a file", []option{sleeper, func(c *runtime.ContainerConfig) { c.WorkingDir = "/etc/passwd" }}, []string{"/etc/passwd"}},
 		{"working directory below a file", []option{sleeper, func(c *runtime.ContainerConfig) { c.WorkingDir = "/etc/passwd/x" }}, []string{"/etc/passwd/x"}},
+		{"working directory where none can be", []option{sleeper, func(c *runtime.ContainerConfig) { c.WorkingDir = "/sys/x" }}, []string{"/sys/x"}},
+		{"no name", []option{command("")}, []string{`exec ""`}},
+		{"long", []option{command("echo", strings.Repeat("x", 200<<10))}, []string{`exec "echo"`, "more than the kernel takes"}},
+		{"long variable", []option{sleeper, func(c *runtime.ContainerConfig) {
+			c.Envs = []*runtime.KeyValue{{Key: "A", Value: bytes.Repeat([]byte("x"), 200<<10)}}
+		}}, []string{"more than the kernel takes"}},
 		{"volume below a file", []option{sleeper, volume(&runtime.Mount{HostPath: "/tmp", ContainerPath: "/etc/passwd/x"})}, []string{"/etc/passwd/x"}},
 	}
 	for _, tt := range tests {

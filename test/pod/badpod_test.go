@@ -51,6 +51,7 @@ func TestBadPods(t *testing.T) {
 		{name: "no metadata", change: func(c *runtime.PodSandboxConfig) { c.Metadata = nil }, words: []string{"metadata"}},
 		{name: "no name", change: func(c *runtime.PodSandboxConfig) { c.Metadata.Name = "" }, words: []string{"metadata.name"}},
 		{name: "no uid", change: func(c *runtime.PodSandboxConfig) { c.Metadata.Uid = "" }, words: []string{"metadata.uid"}},
+		{name: "name of two CNI arguments", change: func(c *runtime.PodSandboxConfig) { c.Metadata.Name = "a;K8S_POD_UID=b" }, words: []string{"metadata.name"}},
 		{name: "unknown handler", handler: "no-such", words: []string{"runtime_handler", "no-such"}},
 		{name: "hostname of two lines", change: func(c *runtime.PodSandboxConfig) { c.Hostname = "a\nb" }, words: []string{"hostname"}},
 		{name: "long hostname", change: func(c *runtime.PodSandboxConfig) { c.Hostname = strings.Repeat("a", 65) }, words: []string{"hostname"}},

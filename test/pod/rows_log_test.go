@@ -77,6 +77,7 @@ func TestLogPathRows(t *testing.T) {
 		{name: "a link to itself", path: "log", word: "log_path", make: link("log", "log")},
 		{name: "a directory", path: "log", word: "log_path", make: func() error { return os.Mkdir("log", 0o755) }},
 		{name: "below a file", path: "a/log", word: "log_path", make: func() error { return os.WriteFile("a", nil, 0o644) }},
+		{name: "a name too long", path: strings.Repeat("l", 256), word: "log_path"},
 		{name: "a FIFO", path: "log", word: "log_path", make: func() error { return syscall.Mkfifo("log", 0o666) }},
 		{name: "a device", path: "log", word: "regular file", make: func() error { return syscall.Mknod("log", syscall.S_IFCHR|0o666, 1<<8|3) }}, // null(4)
 		{name: "a log directory that is a file", path: "log", word: "log_directory", make: func() error {
