@@ -84,8 +84,6 @@ func (c CDI) missing(cache *cdi.Cache, name string) error {
 // checkEdits refuses what cannot be honoured.
 func checkEdits(e *cdispec.ContainerEdits) error {
 	switch {
-	case len(e.Hooks) > 0:
-		return fmt.Errorf("hook %s %s: hooks are not supported: %w", e.Hooks[0].HookName, e.Hooks[0].Path, errdefs.ErrFailedPrecondition)
 	case len(e.NetDevices) > 0:
 		return fmt.Errorf("network device %s: moving network devices is not supported: %w", e.NetDevices[0].HostInterfaceName, errdefs.ErrFailedPrecondition)
 	case e.IntelRdt != nil:
@@ -165,6 +163,9 @@ func edit(oci *specs.Spec, r Request) error {
 	edits.Mounts = nil
 	if err := (&DeviceEdits{ContainerEdits: &edits}).Apply(oci); err != nil {
 		return fmt.Errorf("CDI devices: %w: %w", err, errdefs.ErrFailedPrecondition)
+	}
+	if err := checkHooks(r, oci.Hooks); err != nil {
+		return fmt.Errorf("CDI devices: %w", err)
 	}
 	for _, d := range oci.Linux.Devices {
 		if _, err := defaultDevice(d); err != nil {

@@ -26,6 +26,9 @@ type Start struct {
 	Stdio    [3]*os.File     // nil, all three: a terminal
 	PIDNS    *os.File        // the namespace or a pidfd of the process to share PIDs with; nil: see OCI
 	Seccomp  *seccomp.Filter // nil: none
+	// Meeting is where the program waits for the hooks of the specification; nil: it has none of
+	// those that run before the command does.
+	Meeting *os.File
 	// OOMScoreFloor is the lowest oom_score_adj the keeper may give; lower wishes become it.
 	OOMScoreFloor int
 }
@@ -52,11 +55,19 @@ func Compile(s Start) (*nsutil.Program, error) {
 	c.b.Chdir(c.Attach)
 	c.enterNamespaces()
 	c.mountKernel(func(string) bool { return true })
-	c.enterRoot()
-	c.attachMounts()
-	c.populateDev()
-	c.hide()
+	if rootfs := c.attachRoot(); HooksBeforeRoot(s.OCI) {
+		c.root = rootfs
+		c.fillRoot()
+		c.meet()
+		c.b.EnterRoot(rootfs)
+	} else {
+		c.enterRoot(rootfs)
+		c.fillRoot()
+	}
 	c.finishRoot()
+	if HooksInRoot(s.OCI) {
+		c.meet()
+	}
 	c.stdio()
 	process.take(c.b)
 	process.execute(c.b)
@@ -155,14 +166,26 @@ func (c *compiler) mountKernel(wanted func(fstype string) bool) {
 	}
 }
 
-// enterRoot makes the prepared root file system the root. What is attached on the way must not
-// travel to the host: a copied mount namespace is still in its peer groups (mount_namespaces(7)).
-func (c *compiler) enterRoot() {
+// attachRoot attaches the prepared root file system. What is attached on the way must not travel to the
+// host: a copied mount namespace is still in its peer groups (mount_namespaces(7)).
+func (c *compiler) attachRoot() nsutil.FD {
 	rootfs := c.b.File(c.Prepared.Rootfs, "rootfs")
 	c.b.SetAttr(nsutil.CWD, "/", nsutil.MountAttr{Propagation: unix.MS_SLAVE, Recursive: true})
 	c.b.AttachHere(rootfs)
+	return rootfs
+}
+
+// enterRoot makes what attachRoot attached the root.
+func (c *compiler) enterRoot(rootfs nsutil.FD) {
 	c.b.EnterRoot(rootfs)
 	c.root = c.b.Open("/", unix.O_PATH).FD()
+}
+
+// fillRoot mounts and makes everything in the root.
+func (c *compiler) fillRoot() {
+	c.attachMounts()
+	c.populateDev()
+	c.hide()
 }
 
 func (c *compiler) attachMounts() {

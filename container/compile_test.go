@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"tare/cgroup"
 	"tare/nsutil"
@@ -110,6 +111,19 @@ func TestProgramOnCgroupV1(t *testing.T) {
 		{Hierarchy: "cpu,cpuacct", Controllers: []string{"cpu", "cpuacct"}, Path: "/sys/fs/cgroup/cpu,cpuacct/kubepods/pod1/c0ffee"},
 	}}
 	golden.Check(t, "container-cgroup1", compile(t, s).String())
+}
+
+// TestHookPrograms: the program waits with everything in place, before it enters the root and before the
+// command; a hook enters the namespaces of who waits.
+func TestHookPrograms(t *testing.T) {
+	pod := spec.Pod{Hostname: "web-0"}
+	s := start(t, &pod, &spec.Container{Security: spec.Security{Namespaces: spec.Namespaces{PID: spec.ModeContainer}}})
+	hook := specs.Hook{Path: "/usr/bin/vendor-hook", Args: []string{"vendor-hook", "update"}, Env: []string{"A=b"}}
+	s.OCI.Hooks = &specs.Hooks{CreateContainer: []specs.Hook{hook}, StartContainer: []specs.Hook{hook}}
+	s.Meeting = place(t, "meeting")
+	golden.Check(t, "container-hooks", compile(t, s).String())
+	p := Hook(HookRun{Hook: hook, Sandbox: s.Sandbox, PidFD: place(t, "pidfd"), Cgroup: s.Cgroup, Stdio: s.Stdio})
+	golden.Check(t, "hook", p.String())
 }
 
 func TestExecProgram(t *testing.T) {

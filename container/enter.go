@@ -43,6 +43,15 @@ func Enter(e Entry) (*nsutil.Program, error) {
 	oci.Process = &process
 	c := &compiler{Start: Start{OCI: &oci, Sandbox: e.Sandbox, Cgroup: e.Cgroup, Stdio: e.Stdio, OOMScoreFloor: e.OOMScoreFloor}, b: nsutil.NewBuilder()}
 	c.join()
+	c.enter(e.PidFD)
+	c.execStdio()
+	creds.take(c.b)
+	creds.execute(c.b)
+	return c.b.Program(), nil
+}
+
+// enter joins all namespaces of a container's process.
+func (c *compiler) enter(pidfd *os.File) {
 	kinds := uint64(joined)
 	if c.userNS() {
 		kinds |= unix.CLONE_NEWUSER
@@ -50,16 +59,12 @@ func Enter(e Entry) (*nsutil.Program, error) {
 	if c.Sandbox.Namespaces[sandbox.Time] != nil {
 		kinds |= unix.CLONE_NEWTIME
 	}
-	container := c.b.File(e.PidFD, "container")
+	container := c.b.File(pidfd, "container")
 	c.b.IntoPIDs(container)
 	c.b.SetNS(container, kinds)
 	if c.userNS() {
 		c.b.SetIDs(0, 0, nil)
 	}
-	c.execStdio()
-	creds.take(c.b)
-	creds.execute(c.b)
-	return c.b.Program(), nil
 }
 
 // execStdio is stdio for an exec: a terminal is taken from the container's devpts, but

@@ -83,6 +83,7 @@ func (e *ending) record(ctx context.Context) error {
 	return all(
 		func() error { return removeCgroup(ctx, e.Cgroups, c) },
 		func() error { return live.leaveCustody(ctx, e.Keeper, c) },
+		func() error { e.hooksOf(pod, c).poststop(ctx); return nil },
 	)
 }
 

@@ -84,6 +84,11 @@ func (l *launch) begin(ctx context.Context, pod spec.PodID, id spec.ContainerID)
 	if err != nil { // it runs, but nothing would say so
 		return errors.Join(err, l.live.signal(unix.SIGKILL))
 	}
+	if h := l.hooksOf(l.pod, l.ctr); h != nil {
+		if err := h.run(ctx, "poststart", l.ctr.OCI.Hooks.Poststart, stage{status: specs.StateRunning, pid: started.pid}); err != nil {
+			return errors.Join(err, l.live.signal(unix.SIGKILL))
+		}
+	}
 	return nil
 }
 
@@ -97,6 +102,7 @@ func (l *launch) failed(ctx context.Context, cause error) error {
 			c.State, err = c.State.Next(store.ContainerExit)
 			return err
 		}))
+		l.hooksOf(l.pod, l.ctr).poststop(ctx)
 		return errors.Join(err, uerr)
 	})
 }
@@ -147,6 +153,26 @@ func (l *launch) run(ctx context.Context) (started, error) {
 	if s.Seccomp, err = l.filter(c); err != nil {
 		return started{}, err
 	}
+	hooks := l.hooksOf(l.pod, c)
+	meeting, err := hooks.prepare()
+	if err != nil {
+		return started{}, err
+	}
+	if meeting == nil {
+		return l.compileAndExecute(ctx, s, io)
+	}
+	s.Meeting = meeting.Theirs
+	attended := make(chan error, 1)
+	go func() { attended <- hooks.attend(ctx, meeting, stage{group: join.Cgroup, sb: l.sb}) }() // ends when the meeting is closed, at the latest
+	out, err := l.compileAndExecute(ctx, s, io)
+	meeting.Close()
+	if herr := <-attended; herr != nil {
+		err = herr // the program failed for it
+	}
+	return out, err
+}
+
+func (l *launch) compileAndExecute(ctx context.Context, s container.Start, io *stdio) (started, error) {
 	program, err := container.Compile(s)
 	if err != nil {
 		return started{}, err

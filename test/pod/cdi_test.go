@@ -128,7 +128,8 @@ func TestBadCDI(t *testing.T) {
 		{"node-missing", "deviceNodes: [{path: /dev/no-such-device}]", []string{"/dev/no-such-device"}},
 		{"node-relative", "deviceNodes: [{path: dev/x, type: c, major: 1, minor: 3}]", []string{"dev/x"}},
 		{"node-default", "deviceNodes: [{path: /dev/null, type: c, major: 1, minor: 11}]", []string{"/dev/null"}},
-		{"hook", "hooks: [{hookName: createContainer, path: /usr/bin/vendor-hook}]", []string{"createContainer", "/usr/bin/vendor-hook"}},
+		{"hook", "hooks: [{hookName: createContainer, path: vendor-hook}]", []string{"vendor-hook"}},
+		{"hook-timeout", "hooks: [{hookName: createContainer, path: /usr/bin/vendor-hook, timeout: -1}]", []string{"/usr/bin/vendor-hook", "timeout"}},
 		{"network", "netDevices: [{hostInterfaceName: eth7, name: eth0}]", []string{"eth7"}},
 		{"rdt", "intelRdt: {closID: gold}", []string{"intelRdt"}},
 	}

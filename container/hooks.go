@@ -1,0 +1,77 @@
+package container
+
+import (
+	"fmt"
+	"os"
+	"path"
+
+	"github.com/containerd/errdefs"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"tare/nsutil"
+	"tare/sandbox"
+)
+
+// HooksBeforeRoot says whether a specification has hooks that run when the container's root is complete
+// and the host's is still in sight (runtime-spec config.md, "POSIX-platform Hooks").
+func HooksBeforeRoot(oci *specs.Spec) bool {
+	h := oci.Hooks
+	return h != nil && len(h.Prestart)+len(h.CreateRuntime)+len(h.CreateContainer) > 0 //nolint:staticcheck // still in use
+}
+
+// HooksInRoot says whether it has hooks that run in the container right before its command.
+func HooksInRoot(oci *specs.Spec) bool { return oci.Hooks != nil && len(oci.Hooks.StartContainer) > 0 }
+
+// checkHooks refuses hooks that could not run.
+func checkHooks(r Request, h *specs.Hooks) error {
+	if h == nil {
+		return nil
+	}
+	if len(h.CreateContainer) > 0 && r.Pod.Namespaces.User != nil {
+		return fmt.Errorf("hook createContainer %s: cannot be run in a pod with a user namespace, which does not reach the root it is about: %w",
+			h.CreateContainer[0].Path, errdefs.ErrFailedPrecondition)
+	}
+	for _, list := range [][]specs.Hook{h.Prestart, h.CreateRuntime, h.CreateContainer, h.StartContainer, h.Poststart, h.Poststop} { //nolint:staticcheck // still in use
+		for _, hook := range list {
+			if !path.IsAbs(hook.Path) {
+				return fmt.Errorf("hook %q: not an absolute path: %w", hook.Path, errdefs.ErrFailedPrecondition)
+			}
+			if hook.Timeout != nil && *hook.Timeout <= 0 {
+				return fmt.Errorf("hook %s: timeout %d is not above 0: %w", hook.Path, *hook.Timeout, errdefs.ErrFailedPrecondition)
+			}
+		}
+	}
+	return nil
+}
+
+// meet stops the program until the hooks have run.
+func (c *compiler) meet() { c.b.Meet(c.b.File(c.Meeting, "hooks")) }
+
+// HookRun is everything a hook's program is compiled from.
+type HookRun struct {
+	Hook    specs.Hook
+	Sandbox *sandbox.Sandbox
+	Stdio   [3]*os.File
+	// PidFD is of the process whose namespaces the hook runs in, with its cgroup; nil: the runtime's.
+	PidFD  *os.File
+	Cgroup Cgroup
+	// OOMScoreFloor is as in Start.
+	OOMScoreFloor int
+}
+
+// Hook makes the program that executes a hook, as root with all the power it has in its namespaces.
+func Hook(h HookRun) *nsutil.Program {
+	c := &compiler{Start: Start{OCI: &specs.Spec{Process: &specs.Process{}}, Sandbox: h.Sandbox, Cgroup: h.Cgroup, Stdio: h.Stdio, OOMScoreFloor: h.OOMScoreFloor}, b: nsutil.NewBuilder()}
+	c.join()
+	if h.PidFD != nil {
+		c.enter(h.PidFD)
+	}
+	c.pipes()
+	c.b.Umask(0o022)
+	args := h.Hook.Args
+	if len(args) == 0 {
+		args = []string{h.Hook.Path}
+	}
+	c.b.Exec([]string{h.Hook.Path}, args, h.Hook.Env)
+	return c.b.Program()
+}
