@@ -109,24 +109,26 @@ func (n *Network) Check(ctx context.Context, id spec.PodID) error {
 }
 
 // Teardown ends every attachment, live or not, and takes the embedded network's bridge, rules
-// and sysctls off the host. What other plugins share between pods is theirs and stays.
+// and sysctls off the host. What other plugins share between pods is theirs and stays. An attachment
+// whose plugin fails, or is not there any more, stays on record for the next Network's GC.
 func (n *Network) Teardown(ctx context.Context) error {
 	all, err := n.records.list(n.log)
 	if err != nil {
 		return err
 	}
-	var errs []error
 	for _, rec := range all {
 		unlock := n.busy.lock(rec.Pod)
-		errs = append(errs, n.detach(ctx, rec))
+		if err := n.detach(ctx, rec); err != nil {
+			n.log.Error("network DEL failed, the next start repeats it", "pod", rec.Pod, "err", err)
+		}
 		unlock()
 	}
 	list := n.conf.embeddedList()
 	conf, err := libcni.InjectConf(list.Plugins[0], map[string]any{"name": list.Name, "cniVersion": list.CNIVersion})
 	if err != nil {
-		return errors.Join(append(errs, err)...)
+		return err
 	}
-	return errors.Join(append(errs, n.plugin.Teardown(conf.Bytes), n.removeDirs())...)
+	return errors.Join(n.plugin.Teardown(conf.Bytes), n.removeDirs())
 }
 
 // removeDirs removes what Teardown has emptied; a record whose DEL failed keeps its directory.

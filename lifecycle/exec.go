@@ -98,7 +98,7 @@ func (t *target) enter(ctx context.Context, cmd []string, stdio [3]*os.File) (ke
 	key := fmt.Sprintf("exec/%s/%d", t.ctr.ID, t.execs.Add(1))
 	ran, err := t.Keeper.Run(ctx, keeper.Run{Key: key, Program: program, Tether: true})
 	if err != nil {
-		return keeper.Ran{}, explainExec(cmd[0], err)
+		return keeper.Ran{}, explainExec(cmd[0], t.ctr.OCI.Process.Cwd, err)
 	}
 	return ran, nil
 }

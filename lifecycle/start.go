@@ -213,7 +213,7 @@ func (l *launch) sharedPIDs(ctx context.Context) (*os.File, error) {
 
 // explainExec gives a command that cannot be executed the words people know, and what the
 // container's files make impossible its class: these are the image's and the request's.
-func explainExec(command string, err error) error {
+func explainExec(command, cwd string, err error) error {
 	oe, ok := errors.AsType[*nsutil.OpError](err)
 	if !ok {
 		return err
@@ -227,7 +227,7 @@ func explainExec(command string, err error) error {
 		return fmt.Errorf("exec %q: command, arguments and variables are more than the kernel takes: %w: %w", command, err, errdefs.ErrInvalidArgument)
 	case oe.Name == nsutil.OpSetLabel: // a profile that was unloaded since the create
 		return fmt.Errorf("linux.security_context: %w: %w", err, errdefs.ErrFailedPrecondition)
-	case oe.Name == "chdir":
+	case oe.Name == "chdir" && oe.Detail == cwd:
 		return fmt.Errorf("working_dir: %w: %w", err, errdefs.ErrInvalidArgument)
 	case oe.Errno == unix.ENOENT || oe.Errno == unix.ENOTDIR || oe.Errno == unix.ELOOP || oe.Errno == unix.EROFS:
 		return fmt.Errorf("%w: %w", err, errdefs.ErrInvalidArgument)
@@ -251,7 +251,7 @@ func (l *launch) execute(ctx context.Context, program *nsutil.Program, io *stdio
 	}
 	ran, err := l.Keeper.Run(ctx, io.run)
 	if err != nil {
-		return started{}, explainExec(c.OCI.Process.Args[0], err)
+		return started{}, explainExec(c.OCI.Process.Args[0], c.OCI.Process.Cwd, err)
 	}
 	live.output = io.keep(ran.Given)
 	if err := live.keepConsole(ctx, l.Keeper, c); err != nil {

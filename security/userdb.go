@@ -117,6 +117,9 @@ func (db *database) read(cache **string, path string) (string, error) {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
 		err = nil
 	}
+	if errors.Is(err, unix.ELOOP) {
+		err = fmt.Errorf("%w: %w", err, errdefs.ErrInvalidArgument)
+	}
 	if err != nil {
 		return "", fmt.Errorf("read the image's /%s: %w", path, err)
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -95,6 +97,43 @@ func TestBadPlugins(t *testing.T) {
 	})
 	// The embedded network again; the bridge it makes stays.
 	d.runPod(t).start(sleeper)
+}
+
+// TestPluginGoneAtStop ends everything while the plugin is not there: what is ours goes, and the plugin hears
+// of it when both are back.
+func TestPluginGoneAtStop(t *testing.T) {
+	d := ownDaemon(t, options{})
+	d.pull(t, busybox)
+	d.plugin(t, scriptedResult)
+	p := d.runPod(t)
+	pid := p.start(sleeper).pid()
+	netns := d.path("netns")
+	if err := os.Remove(d.path("bin/scripted")); err != nil {
+		t.Fatal(err)
+	}
+	out, err := run(filepath.Join(suite.bin, "tare"), "stop", "--all", "--state", d.path("state"))
+	if err != nil || !strings.Contains(out, "scripted") || !strings.Contains(out, p.id) {
+		t.Errorf("%v: %q does not say what was left to do", err, out)
+	}
+	<-d.done
+	gone(t, pid)
+	if left, err := os.ReadDir(netns); err != nil || len(left) != 0 {
+		t.Errorf("network namespaces %v, %v", left, err)
+	}
+	d.plugin(t, scriptedResult)
+	if err := os.Remove(d.path("calls")); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.start(); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the plugin is told", func() error {
+		calls, err := os.ReadFile(d.path("calls"))
+		if err == nil && !strings.Contains(string(calls), "DEL") {
+			err = fmt.Errorf("calls %q", calls)
+		}
+		return err
+	})
 }
 
 // TestClientGivesUp cancels RunPodSandbox while a plugin works: the pod is made, and the next call

@@ -136,7 +136,7 @@ func TestHostileRoots(t *testing.T) {
 				err = c.tryStart()
 			}
 			if err != nil {
-				t.Logf("refused: %v", err)
+				refused(t, err, codes.InvalidArgument)
 			} else if got := c.exec("ls /proc/self/status /dev/null"); got != "/dev/null\n/proc/self/status\n" {
 				t.Errorf("the container has no /proc or /dev: %q", got)
 			}
