@@ -56,6 +56,14 @@ func (f field) texts(values []string) error {
 	return nil
 }
 
+// known refuses a value that its enumeration has no name for.
+func (f field) known(value int32, names map[int32]string) error {
+	if _, ok := names[value]; !ok {
+		return f.errorf("%d is not known", value)
+	}
+	return nil
+}
+
 // word refuses a text that is empty or would end the word in a configuration file.
 func (f field) word(value string) error {
 	if value == "" || strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' || r == 0x7f }) {

@@ -13,11 +13,19 @@ import (
 
 // ListContainers lists the containers that pass the filter.
 func (s *Server) ListContainers(_ context.Context, r *runtime.ListContainersRequest) (*runtime.ListContainersResponse, error) {
+	if err := containerState(r.Filter); err != nil {
+		return nil, err
+	}
 	resp := &runtime.ListContainersResponse{}
 	for _, c := range s.containers(r.Filter) {
 		resp.Containers = append(resp.Containers, wireContainer(c))
 	}
 	return resp, nil
+}
+
+// containerState refuses a filter for a state that no container can be in.
+func containerState(f *runtime.ContainerFilter) error {
+	return field("filter.state.state").known(int32(f.GetState().GetState()), runtime.ContainerState_name)
 }
 
 // containers returns the containers that pass a filter.

@@ -13,11 +13,19 @@ import (
 
 // ListPodSandbox lists the pod sandboxes that pass the filter.
 func (s *Server) ListPodSandbox(_ context.Context, r *runtime.ListPodSandboxRequest) (*runtime.ListPodSandboxResponse, error) {
+	if err := podState(r.Filter); err != nil {
+		return nil, err
+	}
 	resp := &runtime.ListPodSandboxResponse{}
 	for _, p := range s.pods(r.Filter) {
 		resp.Items = append(resp.Items, wirePod(p))
 	}
 	return resp, nil
+}
+
+// podState refuses a filter for a state that no pod can be in.
+func podState(f *runtime.PodSandboxFilter) error {
+	return field("filter.state.state").known(int32(f.GetState().GetState()), runtime.PodSandboxState_name)
 }
 
 // pods returns the pods that pass a filter.

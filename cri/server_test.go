@@ -183,6 +183,28 @@ func TestRefusalsReachTheClient(t *testing.T) {
 			_, err := s.ExecSync(ctx, &runtime.ExecSyncRequest{ContainerId: "x"})
 			return err
 		}, codes.InvalidArgument, "cmd: must not be empty"},
+		{"pods of an unknown state", func() error {
+			_, err := s.ListPodSandbox(ctx, &runtime.ListPodSandboxRequest{Filter: &runtime.PodSandboxFilter{State: &runtime.PodSandboxStateValue{State: 2}}})
+			return err
+		}, codes.InvalidArgument, "filter.state.state: 2 is not known"},
+		{"containers of an unknown state", func() error {
+			_, err := s.ListContainers(ctx, &runtime.ListContainersRequest{Filter: &runtime.ContainerFilter{State: &runtime.ContainerStateValue{State: 4}}})
+			return err
+		}, codes.InvalidArgument, "filter.state.state: 4 is not known"},
+		{"stream of pods of an unknown state", func() error {
+			stream, err := s.StreamPodSandboxes(ctx, &runtime.StreamPodSandboxesRequest{Filter: &runtime.PodSandboxFilter{State: &runtime.PodSandboxStateValue{State: 2}}})
+			if err == nil {
+				_, err = stream.Recv()
+			}
+			return err
+		}, codes.InvalidArgument, "filter.state.state: 2 is not known"},
+		{"stream of containers of an unknown state", func() error {
+			stream, err := s.StreamContainers(ctx, &runtime.StreamContainersRequest{Filter: &runtime.ContainerFilter{State: &runtime.ContainerStateValue{State: 4}}})
+			if err == nil {
+				_, err = stream.Recv()
+			}
+			return err
+		}, codes.InvalidArgument, "filter.state.state: 4 is not known"},
 		{"not implemented", func() error {
 			_, err := s.CheckpointPod(ctx, &runtime.CheckpointPodRequest{})
 			return err
