@@ -50,10 +50,11 @@ func BenchmarkCreate(b *testing.B) {
 func BenchmarkRemove(b *testing.B) {
 	for _, kind := range kinds(b) {
 		b.Run(kind, func(b *testing.B) {
-			tree := openTree(b, kind)
+			tree, pod := openTree(b, kind), spec.NewPodID()
+			defer tree.ReleasePod(context.Background(), pod)
 			for b.Loop() {
 				b.StopTimer()
-				p, _ := tree.Path("", spec.NewPodID(), spec.NewContainerID())
+				p, _ := tree.Path("", pod, spec.NewContainerID())
 				g, err := tree.Create(context.Background(), p, nil)
 				if err != nil {
 					b.Fatal(err)

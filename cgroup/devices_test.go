@@ -4,8 +4,6 @@ import (
 	"strings"
 	"testing"
 
-	"tare/spec"
-
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
@@ -67,12 +65,7 @@ func TestDevices(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			forEachKind(t, func(t *testing.T, tree *Tree) {
-				p, _ := tree.Path("", spec.NewPodID(), spec.NewContainerID())
-				g, err := tree.Create(t.Context(), p, &specs.LinuxResources{Devices: c.rules})
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer g.Remove(t.Context())
+				g := createWith(t, tree, &specs.LinuxResources{Devices: c.rules})
 				// Opens in subshells: a redirection of exec that fails ends the shell.
 				cmd, out := run(t, g, "cd "+nodes(t)+` || exit 1
 try() { w=$1; shift; if ( "$@" ) 2>&-; then printf '%s ' "$w"; else printf -- '- '; fi; }

@@ -18,6 +18,7 @@ import (
 
 	"tare/spec"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -130,12 +131,18 @@ func forKinds(t *testing.T, kinds []string, f func(t *testing.T, tree *Tree)) {
 // create makes a container's cgroup and removes it after the test.
 func create(t testing.TB, tree *Tree) *Group {
 	t.Helper()
+	return createWith(t, tree, nil)
+}
+
+// createWith makes it with limits and device rules.
+func createWith(t testing.TB, tree *Tree, r *specs.LinuxResources) *Group {
+	t.Helper()
 	pod := spec.NewPodID()
 	p, err := tree.Path("", pod, spec.NewContainerID())
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, err := tree.Create(t.Context(), p, nil)
+	g, err := tree.Create(t.Context(), p, r)
 	if err != nil {
 		t.Fatal(err)
 	}
