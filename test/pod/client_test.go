@@ -3,12 +3,15 @@ package pod
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -184,6 +187,18 @@ func (p *pod) start(options ...option) *ctr {
 func (c *ctr) tryStart() error {
 	_, err := c.runtime.StartContainer(deadline(c.t), &runtime.StartContainerRequest{ContainerId: c.id})
 	return err
+}
+
+// trapped waits until a shell, as sleeper's, has set its trap for SIGTERM.
+func (c *ctr) trapped() {
+	c.t.Helper()
+	await(c.t, "the shell has set its trap", func() error {
+		caught, err := strconv.ParseUint(procStatus(c.pid())["SigCgt"], 16, 64)
+		if err == nil && caught&(1<<(syscall.SIGTERM-1)) == 0 {
+			err = errors.New("it has not")
+		}
+		return err
+	})
 }
 
 // finish waits until a container has exited.

@@ -1,12 +1,9 @@
 package pod
 
 import (
-	"errors"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -87,13 +84,7 @@ func TestSameCallsAtOnce(t *testing.T) {
 	}
 	refused(t, c.tryStart(), codes.FailedPrecondition, "running")
 
-	await(t, "the shell has set its trap", func() error {
-		caught, err := strconv.ParseUint(procStatus(c.pid())["SigCgt"], 16, 64)
-		if err == nil && caught&(1<<(syscall.SIGTERM-1)) == 0 {
-			err = errors.New("it has not")
-		}
-		return err
-	})
+	c.trapped()
 	began := time.Now()
 	_, errs = together(calls, func() (*runtime.StopContainerResponse, error) {
 		return d.runtime.StopContainer(deadline(t), &runtime.StopContainerRequest{ContainerId: c.id, Timeout: 20})
