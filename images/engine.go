@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -46,6 +47,7 @@ type engine struct {
 	records cimages.Store
 	leases  leases.Manager
 	usage   atomic.Pointer[spec.FilesystemUsage]
+	sweeper sync.Mutex // held by collect: who comes second finds done what the first one began
 	log     *slog.Logger
 }
 
@@ -194,6 +196,8 @@ func (e *engine) lease(ctx context.Context) (context.Context, func() error, erro
 // collect removes blobs and layers that nothing refers to, and counts what is left.
 func (e *engine) collect(ctx context.Context) error {
 	ctx = e.scope(context.WithoutCancel(ctx))
+	e.sweeper.Lock()
+	defer e.sweeper.Unlock()
 	if _, err := e.db.GarbageCollect(ctx); err != nil {
 		return fmt.Errorf("collect garbage: %w", err)
 	}
