@@ -92,7 +92,7 @@ func (h *hooks) attend(ctx context.Context, at *nsutil.Rendezvous, in stage) err
 		return nil
 	}
 	if err != nil {
-		at.Close()
+		at.Refuse()
 	}
 	return err
 }

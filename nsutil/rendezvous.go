@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -12,8 +13,10 @@ import (
 // Rendezvous lets somebody other than the launcher work on a program's process while that waits: the
 // process is known to both ends of a socket, so that nobody has to tell who it is.
 type Rendezvous struct {
-	ours   *os.File // in the runtime's poller: closing it ends a Wait
 	Theirs *os.File // a file of the program's, for Builder.Meet
+
+	ours   *os.File // in the runtime's poller: closing it ends a Wait
+	closed atomic.Bool
 }
 
 // NewRendezvous makes one, for any number of meetings. The caller closes it.
@@ -22,7 +25,7 @@ func NewRendezvous() (*Rendezvous, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Rendezvous{ours, theirs}
+	r := &Rendezvous{Theirs: theirs, ours: ours}
 	raw, err := ours.SyscallConn()
 	if err == nil { // with each message, who sent it: unix(7), SO_PASSCRED
 		cerr := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PASSCRED, 1) })
@@ -39,6 +42,9 @@ func NewRendezvous() (*Rendezvous, error) {
 func (r *Rendezvous) Wait() (pid int, pidfd *os.File, err error) {
 	oob := make([]byte, unix.CmsgSpace(unix.SizeofUcred))
 	n, oobn, err := recv(r.ours, make([]byte, 1), oob)
+	if err != nil && r.closed.Load() { // whatever os.File's raw connection calls it
+		return 0, nil, os.ErrClosed
+	}
 	if err != nil {
 		return 0, nil, err
 	}
@@ -63,8 +69,14 @@ func (r *Rendezvous) GoOn() error {
 	return err
 }
 
-// Close ends it all; a program that waits, fails.
-func (r *Rendezvous) Close() error { return errors.Join(r.ours.Close(), r.Theirs.Close()) }
+// Refuse ends all meetings: a program that waits at one, fails.
+func (r *Rendezvous) Refuse() error {
+	r.closed.Store(true)
+	return r.ours.Close()
+}
+
+// Close refuses, and closes Theirs, too, which nobody may be launching a program with.
+func (r *Rendezvous) Close() error { return errors.Join(r.Refuse(), r.Theirs.Close()) }
 
 // Meet stops the program until GoOn. Theirs is a file of the program.
 func (b *Builder) Meet(theirs FD) {

@@ -138,6 +138,19 @@ func TestFailingHooks(t *testing.T) {
 			t.Errorf("exit code %d", s.ExitCode)
 		}
 	})
+	t.Run("before they come", func(t *testing.T) {
+		leavesNothing(t, d)
+		for stage, change := range map[string]option{
+			"createContainer": volume(&runtime.Mount{HostPath: "/tmp", ContainerPath: "/etc/passwd/x"}),
+			"startContainer":  func(c *runtime.ContainerConfig) { c.WorkingDir = "/etc/passwd/x" },
+		} {
+			c := p.create(sleeper, change, hookedDevice(t, dir, "late", map[string]string{stage: "true"}))
+			refused(t, c.tryStart(), codes.InvalidArgument, "/etc/passwd/x")
+			if err := c.tryRemove(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
 	t.Run("without end", func(t *testing.T) {
 		leavesNothing(t, d)
 		c := p.create(sleeper, hookedDevice(t, dir, "endless", map[string]string{"createRuntime": "sleep 1000000"}))
