@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
+	"strings"
+	"testing"
 	"time"
 
 	"google.golang.org/grpc"
@@ -80,4 +83,26 @@ func (c *clients) pods() (map[string]*v1.Pod, error) {
 		pods[list.Items[i].Name] = &list.Items[i]
 	}
 	return pods, nil
+}
+
+// metric is the value of one of the kubelet's own metrics that has no labels.
+func (c *clients) metric(t *testing.T, name string) float64 {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+	defer cancel()
+	body, err := c.get(ctx, "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(body)) {
+		if value, ok := strings.CutPrefix(line, name+" "); ok {
+			n, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			return n
+		}
+	}
+	t.Fatalf("no metric %s", name)
+	return 0
 }

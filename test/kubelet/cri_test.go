@@ -15,16 +15,33 @@ func (p *pod) deadline() context.Context {
 	return ctx
 }
 
-// criStatus is what the runtime says of a container; its id is as the kubelet has it, with the
-// runtime's name before it.
-func (p *pod) criStatus(id string) *runtime.ContainerStatus {
+// exit removes a pod and returns what the runtime said of a container when it ended.
+func (p *pod) exit(id string) *runtime.ContainerStatus {
 	p.t.Helper()
-	_, id, _ = strings.Cut(id, "://")
-	resp, err := node.runtime.ContainerStatus(p.deadline(), &runtime.ContainerStatusRequest{ContainerId: id})
+	_, id, _ = strings.Cut(id, "://") // the kubelet puts the runtime's name before it
+	events, err := node.runtime.GetContainerEvents(p.deadline(), &runtime.GetEventsRequest{})
+	if err == nil {
+		_, err = events.Header() // from now on, none is missed
+	}
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	return resp.Status
+	p.remove()
+	for {
+		e, err := events.Recv()
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		if e.ContainerId != id || e.ContainerEventType != runtime.ContainerEventType_CONTAINER_STOPPED_EVENT {
+			continue
+		}
+		for _, s := range e.ContainersStatuses {
+			if s.Id == id {
+				return s
+			}
+		}
+		p.t.Fatal("the event has no status of the container")
+	}
 }
 
 // exec runs a command of a container's shell and returns what it prints.
@@ -41,10 +58,12 @@ func (p *pod) exec(container, text string) string {
 	return string(resp.Stdout)
 }
 
+// labels are those by which the runtime knows a pod's objects.
+func (p *pod) labels() map[string]string { return map[string]string{"io.kubernetes.pod.name": p.name} }
+
 // stopped is an error as long as the runtime runs anything of a pod.
 func (p *pod) stopped() error {
-	labels := map[string]string{"io.kubernetes.pod.name": p.name}
-	pods, err := node.runtime.ListPodSandbox(p.deadline(), &runtime.ListPodSandboxRequest{Filter: &runtime.PodSandboxFilter{LabelSelector: labels}})
+	pods, err := node.runtime.ListPodSandbox(p.deadline(), &runtime.ListPodSandboxRequest{Filter: &runtime.PodSandboxFilter{LabelSelector: p.labels()}})
 	if err != nil {
 		return err
 	}
@@ -53,7 +72,7 @@ func (p *pod) stopped() error {
 			return fmt.Errorf("pod %s is ready", s.Id)
 		}
 	}
-	containers, err := node.runtime.ListContainers(p.deadline(), &runtime.ListContainersRequest{Filter: &runtime.ContainerFilter{LabelSelector: labels}})
+	containers, err := node.runtime.ListContainers(p.deadline(), &runtime.ListContainersRequest{Filter: &runtime.ContainerFilter{LabelSelector: p.labels()}})
 	if err != nil {
 		return err
 	}

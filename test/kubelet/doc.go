@@ -13,6 +13,10 @@
 //	make test-kubelet                     with bin/tare; the first build takes minutes
 //	go test -v . -args -keep              leaves the logs
 //	go test -v -run Probes .              some tests only
+//	go test -v -short .                   without the collection of images, which takes minutes
+//
+// What a kubelet without a cluster does not do is not here: projected volumes, recursive read-only
+// mounts, runtime classes, ephemeral containers (TestTarget makes one), resizing in place.
 //
 // The nouns: the node is kubelet and daemon, one for all tests; a pod is a static one, a file in
 // a directory the kubelet watches.

@@ -17,8 +17,10 @@ const nodeIP = "192.0.2.10"
 
 // machine is a node: a kubelet, the runtime it drives, and what both find on the host.
 type machine struct {
-	dir, bin string // absolute
-	cgroup   string // below which all cgroups are
+	dir, bin       string // absolute
+	cgroup         string // below which all cgroups are
+	imageGCPercent int    // how full the disk may be before the kubelet removes images
+
 	registry *process
 	daemon   *process
 	kubelet  *process

@@ -91,10 +91,11 @@ func (m *machine) configuration() map[string]any {
 		"protectKernelDefaults":  true, "makeIPTablesUtilChains": false, "failSwapOn": false, "oomScoreAdj": 0,
 		// Whatever the machine's disks are like, no pod is evicted.
 		"evictionHard":                map[string]string{"memory.available": "1Mi", "nodefs.available": "0%", "nodefs.inodesFree": "0%", "imagefs.available": "0%", "imagefs.inodesFree": "0%"},
-		"imageGCHighThresholdPercent": 100,
-		"maxPods":                     150,
-		"featureGates":                map[string]bool{"PodAndContainerStatsFromCRI": true},
-		"containerLogMaxSize":         "1Mi", "containerLogMonitorInterval": "3s", "containerLogMaxFiles": 10,
+		"imageGCHighThresholdPercent": 1, "imageGCLowThresholdPercent": 0, "imageMinimumGCAge": "1ms",
+		"volumeStatsAggPeriod": "5s",
+		"maxPods":              150,
+		"featureGates":         map[string]bool{"PodAndContainerStatsFromCRI": true},
+		"containerLogMaxSize":  "1Mi", "containerLogMonitorInterval": "3s", "containerLogMaxFiles": 10,
 		"logging": map[string]any{"verbosity": 2},
 	}
 }

@@ -118,9 +118,7 @@ containers:
   %s
 `, d.volume(), diaryMount))
 	p.ready()
-	id := p.container("c").ContainerID
-	p.remove()
-	end := p.criStatus(id)
+	end := p.exit(p.container("c").ContainerID)
 	if end.ExitCode != 137 {
 		t.Errorf("exit code %d", end.ExitCode)
 	}

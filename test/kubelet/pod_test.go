@@ -126,13 +126,20 @@ func (p *pod) ready() *v1.Pod {
 		if pod.Status.Phase == v1.PodFailed {
 			return finalError{fmt.Errorf("it failed: %s", pod.Status.Message)}
 		}
-		for _, c := range pod.Status.Conditions {
-			if c.Type == v1.PodReady && c.Status == v1.ConditionTrue {
-				return nil
-			}
+		if !isReady(pod) {
+			return fmt.Errorf("it is %s", pod.Status.Phase)
 		}
-		return fmt.Errorf("it is %s", pod.Status.Phase)
+		return nil
 	})
+}
+
+func isReady(pod *v1.Pod) bool {
+	for _, c := range pod.Status.Conditions {
+		if c.Type == v1.PodReady {
+			return c.Status == v1.ConditionTrue
+		}
+	}
+	return false
 }
 
 // succeeded waits until all containers of a pod have ended well.

@@ -90,15 +90,18 @@ func (m *machine) serveImages() (err error) {
 type finalError struct{ error }
 
 // until tries a condition until it holds.
-func until(what string, holds func() error) error {
-	deadline := time.Now().Add(patience)
+func until(what string, holds func() error) error { return untilWithin(patience, what, holds) }
+
+// untilWithin is until for what takes its time.
+func untilWithin(limit time.Duration, what string, holds func() error) error {
+	deadline := time.Now().Add(limit)
 	for {
 		err := holds()
 		if err == nil {
 			return nil
 		}
 		if _, final := errors.AsType[finalError](err); final || time.Now().After(deadline) {
-			return fmt.Errorf("%s: not after %s: %w", what, patience, err)
+			return fmt.Errorf("%s: not after %s: %w", what, limit, err)
 		}
 		time.Sleep(pollStep)
 	}
