@@ -155,7 +155,8 @@ func TestTerminationMessage(t *testing.T) {
 	}
 }
 
-// TestImageIdentity: one image has one id, however it is asked for (critest, image_id_consistency).
+// TestImageIdentity: one image has one id, however it is asked for (critest, image_id_consistency), and one
+// reference by digest.
 func TestImageIdentity(t *testing.T) {
 	d := suite.shared
 	d.pull(t, layers)
@@ -185,10 +186,15 @@ func TestImageIdentity(t *testing.T) {
 		}
 		l := list.Containers[0]
 		for what, id := range map[string]string{
-			"image's status": image(ref).Id, "status' image_id": s.ImageId, "status' image_ref": s.ImageRef, "list's image_id": l.ImageId, "list's image_ref": l.ImageRef,
+			"image's status": image(ref).Id, "status' image_id": s.ImageId, "list's image_id": l.ImageId,
 		} {
 			if id != byTag.Id {
 				t.Errorf("%s: the %s is %q, want %s", ref, what, id, byTag.Id)
+			}
+		}
+		for what, digest := range map[string]string{"status": s.ImageRef, "list": l.ImageRef} { // what kubectl shows as imageID
+			if digest != byTag.RepoDigests[0] {
+				t.Errorf("%s: the %s' image_ref is %q, want %s", ref, what, digest, byTag.RepoDigests[0])
 			}
 		}
 	}
