@@ -44,8 +44,9 @@ type Registry struct {
 	// write, and a node that changes its runtime keeps them.
 	ConfigPath string `toml:"config_path" json:"config_path"`
 	// AuthFile holds credentials for pulls that bring none, in the form that docker login writes, by
-	// host or by host and beginning of the repository. Only root may have access to it. Read anew
-	// for every such pull. Empty: none.
+	// host or by host and beginning of the repository; the host is the one that is asked, which
+	// may be a mirror. Only root may have access to the file, which is read anew for every such
+	// pull. Empty: none.
 	AuthFile string `toml:"auth_file" json:"auth_file"`
 	// StallTimeout is how long a registry may send nothing before a pull fails. 0: a minute.
 	StallTimeout Duration `toml:"stall_timeout" json:"stall_timeout"`
