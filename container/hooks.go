@@ -16,7 +16,7 @@ import (
 // and the host's is still in sight (runtime-spec config.md, "POSIX-platform Hooks").
 func HooksBeforeRoot(oci *specs.Spec) bool {
 	h := oci.Hooks
-	return h != nil && len(h.Prestart)+len(h.CreateRuntime)+len(h.CreateContainer) > 0 //nolint:staticcheck // still in use
+	return h != nil && len(h.Prestart)+len(h.CreateRuntime)+len(h.CreateContainer) > 0 //lint:ignore SA1019 deprecated, but still in use
 }
 
 // HooksInRoot says whether it has hooks that run in the container right before its command.
@@ -31,7 +31,7 @@ func checkHooks(r Request, h *specs.Hooks) error {
 		return fmt.Errorf("hook createContainer %s: cannot be run in a pod with a user namespace, which does not reach the root it is about: %w",
 			h.CreateContainer[0].Path, errdefs.ErrFailedPrecondition)
 	}
-	for _, list := range [][]specs.Hook{h.Prestart, h.CreateRuntime, h.CreateContainer, h.StartContainer, h.Poststart, h.Poststop} { //nolint:staticcheck // still in use
+	for _, list := range [][]specs.Hook{h.Prestart, h.CreateRuntime, h.CreateContainer, h.StartContainer, h.Poststart, h.Poststop} { //lint:ignore SA1019 deprecated, but still in use
 		for _, hook := range list {
 			if !path.IsAbs(hook.Path) {
 				return fmt.Errorf("hook %q: not an absolute path: %w", hook.Path, errdefs.ErrFailedPrecondition)

@@ -105,7 +105,7 @@ func (h *hooks) meetings(ctx context.Context, at *nsutil.Rendezvous, in stage) e
 			inside := in
 			inside.status, inside.pid, inside.inside = specs.StateCreating, pid, pidfd
 			return firstError(
-				func() error { return h.run(ctx, "prestart", list.Prestart, runtime) }, //nolint:staticcheck // still in use
+				func() error { return h.run(ctx, "prestart", list.Prestart, runtime) }, //lint:ignore SA1019 deprecated, but still in use
 				func() error { return h.run(ctx, "createRuntime", list.CreateRuntime, runtime) },
 				func() error { return h.run(ctx, "createContainer", list.CreateContainer, inside) },
 			)
