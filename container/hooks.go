@@ -31,7 +31,9 @@ func checkHooks(r Request, h *specs.Hooks) error {
 		return fmt.Errorf("hook createContainer %s: cannot be run in a pod with a user namespace, which does not reach the root it is about: %w",
 			h.CreateContainer[0].Path, errdefs.ErrFailedPrecondition)
 	}
-	for _, list := range [][]specs.Hook{h.Prestart, h.CreateRuntime, h.CreateContainer, h.StartContainer, h.Poststart, h.Poststop} { //lint:ignore SA1019 deprecated, but still in use
+	//lint:ignore SA1019 deprecated, but still in use
+	all := [][]specs.Hook{h.Prestart, h.CreateRuntime, h.CreateContainer, h.StartContainer, h.Poststart, h.Poststop}
+	for _, list := range all {
 		for _, hook := range list {
 			if !path.IsAbs(hook.Path) {
 				return fmt.Errorf("hook %q: not an absolute path: %w", hook.Path, errdefs.ErrFailedPrecondition)
