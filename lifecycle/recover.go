@@ -52,6 +52,7 @@ func (r *recovery) run(ctx context.Context, broken []store.Broken) error {
 		r.report(p.ID, r.recoverPod(ctx, p))
 	}
 	r.report("", r.sweep(ctx))
+	r.spares.Fill(ctx)
 	return nil
 }
 

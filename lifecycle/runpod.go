@@ -83,7 +83,7 @@ type arrival struct {
 
 // bringUp executes the plan and records the outcome.
 func (a *arrival) bringUp(ctx context.Context) error {
-	sb, err := a.plan.Up(ctx, a.Keeper)
+	sb, err := a.plan.Up(ctx, a.Keeper, a.spares)
 	if err != nil {
 		return err
 	}

@@ -77,6 +77,7 @@ type Runtime struct {
 	filters  seccomp.Cache
 	profiles *apparmor.Profiles
 	selinux  *selinux.Labels
+	spares   *sandbox.Spares
 	locks    locks
 	pods     flights[spec.PodID]
 	ctrs     flights[spec.ContainerID]
@@ -115,6 +116,7 @@ func New(o Options, d Deps) (*Runtime, error) {
 
 		profiles: apparmor.New(d.Log),
 		selinux:  selinux.New(o.SELinux),
+		spares:   sandbox.NewSpares(d.Keeper, d.Log),
 	}
 	for _, dir := range []string{r.layout.Dir, string(r.layers), r.attach} {
 		if err := makePrivate(dir); err != nil {
@@ -130,7 +132,10 @@ func New(o Options, d Deps) (*Runtime, error) {
 }
 
 // Close waits until the exits that were reported are recorded. Containers run on.
-func (r *Runtime) Close() { r.wg.Wait() }
+func (r *Runtime) Close() {
+	r.wg.Wait()
+	r.spares.Close()
+}
 
 // order runs one of the operations without a result, joined by repeated calls.
 func (r *Runtime) order(ctx context.Context, key string, f func(context.Context) error) error {

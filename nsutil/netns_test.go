@@ -6,8 +6,12 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
+	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestInNetNS shows that a socket made inside belongs there, that the error of the function comes
@@ -79,4 +83,37 @@ func threadsIn(t *testing.T) map[string]bool {
 		}
 	}
 	return out
+}
+
+func TestSetHostname(t *testing.T) {
+	before, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := NewBuilder()
+	b.CloneFlags(unix.CLONE_NEWUTS)
+	b.Give("namespace", b.Open("/proc/self/ns/uts", unix.O_RDONLY))
+	b.Exit()
+	st, err := Launch(b.Program(), Watch{Forked: func(int) {}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.close()
+	if _, err := syscall.Wait4(st.Pid, nil, 0, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := SetHostname(st.Given[0], "other"); err != nil {
+		t.Fatal(err)
+	}
+	var inside string
+	err = utsNS.within(st.Given[0], func() (err error) { inside, err = os.Hostname(); return err })
+	if err != nil || inside != "other" {
+		t.Errorf("inside: %q, %v", inside, err)
+	}
+	if after, err := os.Hostname(); err != nil || after != before {
+		t.Errorf("outside: %q, %v; want %q", after, err, before)
+	}
+	if err := SetHostname(st.Given[0], strings.Repeat("x", 65)); !errors.Is(err, unix.EINVAL) {
+		t.Errorf("a name of 65 bytes: %v", err)
+	}
 }

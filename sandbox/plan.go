@@ -36,11 +36,14 @@ type Plan struct {
 	NetNS   string // path to bind the network namespace at; empty: the host's network
 	Kinds   []Kind // the namespaces that are the pod's own, in the order the program gives them
 	Program *nsutil.Program
-	Shm     bool   // the pod has a /dev/shm of its own
-	ShmUID  uint32 // host id of the /dev/shm's owner
-	ShmGID  uint32
-	Label   string // SELinux context of the /dev/shm; empty: none
-	Files   []File
+	// Usual says that spare namespaces do as well as those the program makes, once they have the Hostname.
+	Usual    bool
+	Hostname string
+	Shm      bool   // the pod has a /dev/shm of its own
+	ShmUID   uint32 // host id of the /dev/shm's owner
+	ShmGID   uint32
+	Label    string // SELinux context of the /dev/shm; empty: none
+	Files    []File
 }
 
 // Kind is a kind of namespace, by its name in /proc/PID/ns.
@@ -76,6 +79,7 @@ func New(id spec.PodID, pod *spec.Pod, l Layout) Plan {
 		}
 	}
 	p.Program = program(pod, p.Kinds)
+	p.Usual, p.Hostname = isUsual(pod, p.Kinds), pod.Hostname
 	return p
 }
 

@@ -52,13 +52,14 @@ const shmDir = "shm"
 const shmSize = "65536k"
 
 // Up makes the planned sandbox and gives the keeper duplicates of its descriptors, so that
-// neither process's death takes it away. On error nothing is left but what Down removes.
-func (p *Plan) Up(ctx context.Context, k Custody) (*Sandbox, error) {
+// neither process's death takes it away. spares may be nil. On error nothing is left but what Down
+// removes.
+func (p *Plan) Up(ctx context.Context, k Custody, spares *Spares) (*Sandbox, error) {
 	s := &Sandbox{ID: p.ID, Dir: p.Dir, NetNS: p.NetNS, Namespaces: map[Kind]*os.File{}}
 	if err := p.write(); err != nil {
 		return nil, err
 	}
-	if err := p.makeNamespaces(ctx, k, s); err != nil {
+	if err := p.makeNamespaces(ctx, k, spares, s); err != nil {
 		return nil, err
 	}
 	if err := p.makeShm(s); err != nil {
@@ -84,21 +85,16 @@ func (p *Plan) Entrust(ctx context.Context, s *Sandbox, k Custody) error {
 	return nil
 }
 
-func (p *Plan) makeNamespaces(ctx context.Context, k Custody, s *Sandbox) error {
+func (p *Plan) makeNamespaces(ctx context.Context, k Custody, spares *Spares, s *Sandbox) error {
 	if p.Program == nil {
 		return nil
 	}
-	ran, err := k.Run(ctx, keeper.Run{Key: "sandbox/" + string(p.ID), Program: p.Program, Tether: true})
+	files, err := p.namespaces(ctx, k, spares)
 	if err != nil {
-		return explain(err)
-	}
-	ran.PidFD.Close()
-	if len(ran.Given) != len(p.Kinds) {
-		closeAll(ran.Given)
-		return fmt.Errorf("make namespaces: got %d of %d descriptors", len(ran.Given), len(p.Kinds))
+		return err
 	}
 	for i, kind := range p.Kinds {
-		s.Namespaces[kind] = ran.Given[i]
+		s.Namespaces[kind] = files[i]
 	}
 	if p.NetNS == "" {
 		return nil
@@ -108,6 +104,34 @@ func (p *Plan) makeNamespaces(ctx context.Context, k Custody, s *Sandbox) error 
 		return err
 	}
 	return nil
+}
+
+// namespaces are spare ones, if they do and there are some, or else new ones, in the order of Kinds.
+func (p *Plan) namespaces(ctx context.Context, k Custody, spares *Spares) ([]*os.File, error) {
+	if p.Usual && spares != nil {
+		if set := spares.take(ctx); set != nil {
+			if err := p.settle(set); err != nil {
+				closeAll(set)
+				return nil, err
+			}
+			return set, nil
+		}
+	}
+	return runProgram(ctx, k, keeper.Run{Key: "sandbox/" + string(p.ID), Program: p.Program, Tether: true}, p.Kinds)
+}
+
+// runProgram runs a program that makes namespaces and returns them.
+func runProgram(ctx context.Context, k Custody, r keeper.Run, kinds []Kind) ([]*os.File, error) {
+	ran, err := k.Run(ctx, r)
+	if err != nil {
+		return nil, explain(err)
+	}
+	ran.PidFD.Close()
+	if len(ran.Given) != len(kinds) {
+		closeAll(ran.Given)
+		return nil, fmt.Errorf("make namespaces: got %d of %d descriptors", len(ran.Given), len(kinds))
+	}
+	return ran.Given, nil
 }
 
 // explain names a sysctl that the kernel does not have, or whose value it does not take: that there
