@@ -10,8 +10,9 @@ import (
 )
 
 // patience is how long one chunk may wait for a Follower. It is there for a reader that always reads
-// and is scheduled late; a reader that waits for somebody else has to buffer.
-const patience = 100 * time.Millisecond
+// and is scheduled late, on a node with more work than processors; a reader that waits for somebody else has
+// to buffer. A container whose Follower does not read at all is held up that long, once.
+const patience = time.Second
 
 // ErrBehind is why a Follower ended that was not read from in time.
 var ErrBehind = errors.New("follower fell behind")

@@ -3,11 +3,12 @@ package pod
 import (
 	"errors"
 	"fmt"
-	"net/http"
+	"io"
 	"strings"
 	"syscall"
 	"testing"
 
+	"golang.org/x/net/websocket"
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"tare/test/leak"
@@ -183,41 +184,44 @@ func TestAttachTerminal(t *testing.T) {
 }
 
 // TestAttachSlowClient does not read: neither container nor log nor others wait, and the client is
-// told.
+// told. It speaks WebSocket, of which nothing between here and the socket reads ahead.
 func TestAttachSlowClient(t *testing.T) {
 	d := suite.shared
 	leavesNothing(t, d)
-	c := d.runPod(t).start(interactive(true), script(
-		"read go; for i in $(seq 40); do head -c 1000000 /dev/zero | tr '\\0' x; sleep 0.02; done; echo; echo done >&2"))
-	resp, err := d.runtime.Attach(deadline(t), &runtime.AttachRequest{ContainerId: c.id, Stdout: true})
+	c := d.runPod(t).start(interactive(false), script(
+		"read slow; echo $slow; read go; for i in $(seq 40); do head -c 1000000 /dev/zero | tr '\\0' x; read more; done; echo; echo done >&2"))
+	resp, err := d.runtime.Attach(deadline(t), &runtime.AttachRequest{ContainerId: c.id, Stdin: true, Stdout: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	slow, err := dialSPDY(resp.Url, "v4.channel.k8s.io")
+	slow, err := dialWebSocket(resp.Url)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer slow.Close()
-	told := &collector{}
-	for _, kind := range []string{"error", "stdout"} {
-		st, err := slow.CreateStream(http.Header{"Streamtype": {kind}})
-		if err != nil {
+	if _, err := io.WriteString(&channel{slow, 0}, "here\n"); err != nil {
+		t.Fatal(err)
+	}
+	for heard := ""; heard != "\x01here\n"; { // then it is attached, and reads no more
+		if err := websocket.Message.Receive(slow, &heard); err != nil {
 			t.Fatal(err)
-		}
-		if kind == "error" {
-			go func() { // ends with the connection
-				buf := make([]byte, 1000)
-				n, _ := st.Read(buf)
-				told.Write(buf[:n])
-			}()
 		}
 	}
 	s := c.attach(asked{stdin: true})
 	s.types("go\n")
+	for i := range 40 { // in step with the quick client, however slow the machine is
+		await(t, "the quick client has it", func() error {
+			if got := s.stdout.Len(); got < (i+1)*1000000 {
+				return fmt.Errorf("it has %d bytes", got)
+			}
+			return nil
+		})
+		s.types("more\n")
+	}
 	if s.finish() != 0 || len(s.stdout.String()) != 40000001 || s.stderr.String() != "done\n" {
 		t.Errorf("the quick client has %d bytes, outcome %s", len(s.stdout.String()), s.outcome)
 	}
-	if got := len(c.logged("stdout")); got != 40000001 {
+	if got := len(c.logged("stdout")); got != len("here\n")+40000001 {
 		t.Errorf("the log has %d bytes", got)
 	}
 	await(t, "the slow session ends", func() error {

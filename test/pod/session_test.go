@@ -62,6 +62,12 @@ func (c *collector) String() string {
 	return c.data.String()
 }
 
+func (c *collector) Len() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.data.Len()
+}
+
 // execURL asks for the address of an exec.
 func (c *ctr) execURL(a asked, args ...string) string {
 	c.t.Helper()
@@ -160,14 +166,18 @@ func (s *session) collect(to io.Writer, from io.Reader) {
 	s.done.Go(func() { _, _ = io.Copy(to, from) }) // ends with the stream
 }
 
-// websocket speaks v4.channel.k8s.io: one byte for the channel before each message.
-func (s *session) websocket(_ asked, url string) error {
+func dialWebSocket(url string) (*websocket.Conn, error) {
 	config, err := websocket.NewConfig("ws"+strings.TrimPrefix(url, "http"), "http://localhost")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	config.Protocol = []string{"v4.channel.k8s.io"}
-	conn, err := websocket.DialConfig(config)
+	return websocket.DialConfig(config)
+}
+
+// websocket speaks v4.channel.k8s.io: one byte for the channel before each message.
+func (s *session) websocket(_ asked, url string) error {
+	conn, err := dialWebSocket(url)
 	if err != nil {
 		return err
 	}
