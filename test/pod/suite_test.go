@@ -3,6 +3,7 @@ package pod
 import (
 	"errors"
 	"flag"
+	"io/fs"
 	"fmt"
 	"maps"
 	"os"
@@ -164,6 +165,9 @@ func overlooked(line string) bool {
 // are now, or a daemon or keeper has more descriptors open.
 func leavesNothing(t *testing.T, daemons ...*daemon) {
 	t.Helper()
+	for _, d := range daemons {
+		await(t, "namespaces are made in advance", d.ahead)
+	}
 	before, err := takeAll(daemons)
 	if err != nil {
 		t.Fatal(err)
@@ -173,6 +177,29 @@ func leavesNothing(t *testing.T, daemons ...*daemon) {
 			t.Error(line)
 		}
 	})
+}
+
+// ahead is an error as long as the daemon does not hold the network namespaces of its pods, each bound to a
+// file, and two spare ones (sandbox.Spares).
+func (d *daemon) ahead() error {
+	bound, err := os.ReadDir(d.path("netns")) // made with the first pod
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	fds, err := leak.FDs(d.pid())
+	if err != nil {
+		return err
+	}
+	held := 0
+	for line := range fds {
+		if strings.HasPrefix(line, "fd net") {
+			held++
+		}
+	}
+	if held < len(bound)+2 {
+		return fmt.Errorf("the daemon holds %d network namespaces for %d pods", held, len(bound))
+	}
+	return nil
 }
 
 func takeAll(daemons []*daemon) (leak.Snapshot, error) {
