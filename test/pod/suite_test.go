@@ -3,8 +3,8 @@ package pod
 import (
 	"errors"
 	"flag"
-	"io/fs"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
