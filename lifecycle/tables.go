@@ -15,7 +15,9 @@ import (
 	"tare/store"
 )
 
-// tables are the handles the daemon has of what lives: of pods, their inits and containers.
+// tables are the handles the daemon has of what lives: of pods, their inits and containers. When the
+// estate was taken, the maps are nil, and what an operation that is still under way wants to keep is
+// closed: the next runtime finds by the records what was made, and brings it to its end.
 type tables struct {
 	mu   sync.Mutex // guards the maps
 	pod  map[spec.PodID]*sandbox.Sandbox
@@ -42,6 +44,10 @@ func (t *tables) sandboxOf(id spec.PodID) (*sandbox.Sandbox, error) {
 func (t *tables) keepSandbox(sb *sandbox.Sandbox) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.pod == nil {
+		sb.Close()
+		return
+	}
 	t.pod[sb.ID] = sb
 }
 
@@ -65,6 +71,10 @@ func (t *tables) processOf(id spec.ContainerID) *process {
 func (t *tables) keepProcess(p *process) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.live == nil {
+		p.close()
+		return
+	}
 	t.live[p.id] = p
 }
 
@@ -105,6 +115,10 @@ func (t *tables) initOf(id spec.PodID) *os.File {
 func (t *tables) keepInit(id spec.PodID, pidfd *os.File) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.init == nil {
+		pidfd.Close()
+		return
+	}
 	t.init[id] = pidfd
 }
 

@@ -67,13 +67,13 @@ func newDaemon(name string, o options) (*daemon, error) {
 cni.bin_dirs = [%q, "/usr/lib/cni"]
 cni.netns_dir = %q
 cni.bridge = "e2e%d"
-cni.subnets = ["10.%d.0.0/16"]
+cni.subnets = ["10.%d.%d.0/24"]
 registry.config_path = %q
 cgroup.driver = %q
 cgroup.root = %q
 log.level = "debug"
 %s
-`, d.path("net.d"), d.path("bin"), d.path("netns"), daemons, 200+daemons, suite.certs, *driver, cgroupParent(name), o.config)
+`, d.path("net.d"), d.path("bin"), d.path("netns"), daemons, 201+daemons/256, daemons%256, suite.certs, *driver, cgroupParent(name), o.config)
 	if err := os.WriteFile(d.path("config.toml"), []byte(config), 0o644); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,25 @@
+package lifecycle
+
+import (
+	"os"
+	"testing"
+
+	"tare/sandbox"
+)
+
+// TestKeepAfterEstate keeps what an operation made while the estate was being taken: it is closed.
+func TestKeepAfterEstate(t *testing.T) {
+	tables := newTables()
+	tables.Estate().Close()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	tables.keepInit("p", r)
+	if err := r.Close(); err == nil {
+		t.Error("the pidfd is open")
+	}
+	tables.keepProcess(newProcess("c"))
+	tables.keepSandbox(&sandbox.Sandbox{})
+}
