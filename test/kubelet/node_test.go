@@ -17,7 +17,7 @@ import (
 
 // up starts registry, daemon and kubelet.
 func (m *machine) up() error {
-	return errors.Join(m.serveImages(), m.connect(), m.startDaemon(), m.startKubelet())
+	return errors.Join(m.serveImages(), m.connect(), m.startDaemon(), m.pullUnused(), m.startKubelet())
 }
 
 // run executes a program of the main module to its end.
