@@ -154,8 +154,11 @@ func shiftClocks(b *nsutil.Builder, pod *spec.Pod) {
 	if pod.Namespaces.User != nil {
 		b.Dumpable()
 	}
-	b.WriteFile("/proc/self/timens_offsets", offset("monotonic", pod.Clocks.Monotonic)+offset("boottime", pod.Clocks.Boottime))
+	b.WriteFile(offsetsFile, offset("monotonic", pod.Clocks.Monotonic)+offset("boottime", pod.Clocks.Boottime))
 }
+
+// offsetsFile takes the offsets of the time namespace that children will be in, time_namespaces(7).
+const offsetsFile = "/proc/self/timens_offsets"
 
 // offset is a line of timens_offsets: whole seconds, rounded down, and nanoseconds on top.
 func offset(clock string, d time.Duration) string {

@@ -134,11 +134,16 @@ func runProgram(ctx context.Context, k Custody, r keeper.Run, kinds []Kind) ([]*
 	return ran.Given, nil
 }
 
-// explain names a sysctl that the kernel does not have, or whose value it does not take: that there
-// is one of that name only the new namespaces can tell.
+// explain names what the request is to blame for and only the kernel knows: a sysctl that it does not have, or
+// whose value it does not take; a clock that would have to show a time before its start or too far ahead.
 func explain(err error) error {
-	if oe, ok := errors.AsType[*nsutil.OpError](err); ok && strings.Contains(oe.Detail, "/proc/sys/") {
+	oe, ok := errors.AsType[*nsutil.OpError](err)
+	switch {
+	case ok && strings.Contains(oe.Detail, "/proc/sys/"):
 		return fmt.Errorf("linux.sysctls: %w: %w", err, errdefs.ErrInvalidArgument)
+	case ok && strings.Contains(oe.Detail, offsetsFile) && oe.Errno == unix.ERANGE:
+		return fmt.Errorf("annotations[%q], annotations[%q]: a clock would be below zero or go beyond 146 years: %w: %w",
+			spec.MonotonicOffsetAnnotation, spec.BoottimeOffsetAnnotation, err, errdefs.ErrInvalidArgument)
 	}
 	return fmt.Errorf("make namespaces: %w", err)
 }
