@@ -263,6 +263,7 @@ func TestPathRows(t *testing.T) {
 		return secured(func(s *securityContext) {
 			s.MaskedPaths, s.ReadonlyPaths = masked, readonly
 			s.Capabilities = &runtime.Capability{AddCapabilities: []string{"NET_ADMIN"}}
+			s.Apparmor = &runtime.SecurityProfile{ProfileType: runtime.SecurityProfile_Unconfined} // whose default refuses, too
 		})
 	}
 	plain, user := suite.shared.runPod(t), suite.shared.runPod(t, inUserNS)
