@@ -38,8 +38,10 @@ func TestIsolatedPower(t *testing.T) {
 		t.Run("handler "+tt.handler, func(t *testing.T) {
 			leavesNothing(t, suite.shared)
 			p := suite.shared.runPodBy(t, tt.handler, inUserNS, onePIDs)
-			root := p.start(sleeper, powerful)
-			user, twin := p.start(sleeper, asUser(1000)), p.start(sleeper)
+			// What namespaces allow, not what AppArmor's default profile does.
+			free := apparmor(runtime.SecurityProfile_Unconfined, "")
+			root := p.start(sleeper, powerful, free)
+			user, twin := p.start(sleeper, asUser(1000), free), p.start(sleeper, free)
 			pidOf := func(c *ctr) string { return strings.TrimSpace(lastField(procStatus(c.pid())["NSpid"])) }
 			for what, command := range map[string]string{
 				"set a link of the pod's network down":   "ip link set lo down && ip link set lo up",
