@@ -42,21 +42,13 @@ func (t *tables) sandboxOf(id spec.PodID) (*sandbox.Sandbox, error) {
 }
 
 func (t *tables) keepSandbox(sb *sandbox.Sandbox) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.pod == nil {
+	if !put(&t.mu, &t.pod, sb.ID, sb) {
 		sb.Close()
-		return
 	}
-	t.pod[sb.ID] = sb
 }
 
 func (t *tables) dropSandbox(id spec.PodID) {
-	t.mu.Lock()
-	sb := t.pod[id]
-	delete(t.pod, id)
-	t.mu.Unlock()
-	if sb != nil {
+	if sb := take(&t.mu, &t.pod, id); sb != nil {
 		sb.Close()
 	}
 }
@@ -69,21 +61,13 @@ func (t *tables) processOf(id spec.ContainerID) *process {
 }
 
 func (t *tables) keepProcess(p *process) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.live == nil {
+	if !put(&t.mu, &t.live, p.id, p) {
 		p.close()
-		return
 	}
-	t.live[p.id] = p
 }
 
 func (t *tables) dropProcess(id spec.ContainerID) {
-	t.mu.Lock()
-	p := t.live[id]
-	delete(t.live, id)
-	t.mu.Unlock()
-	if p != nil {
+	if p := take(&t.mu, &t.live, id); p != nil {
 		p.close()
 	}
 }
@@ -113,25 +97,38 @@ func (t *tables) initOf(id spec.PodID) *os.File {
 }
 
 func (t *tables) keepInit(id spec.PodID, pidfd *os.File) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.init == nil {
+	if !put(&t.mu, &t.init, id, pidfd) {
 		pidfd.Close()
-		return
 	}
-	t.init[id] = pidfd
 }
 
 // endInit ends the pod's init, if it has one, and with it whatever is left in the namespace.
 // The keeper's entry goes when the exit is reported.
 func (t *tables) endInit(id spec.PodID) error {
-	t.mu.Lock()
-	init := t.init[id]
-	delete(t.init, id)
-	t.mu.Unlock()
+	init := take(&t.mu, &t.init, id)
 	if init == nil {
 		return nil
 	}
 	defer init.Close()
 	return nsutil.PidfdSignal(init, unix.SIGKILL)
+}
+
+// put enters a handle into a table, and reports false if the tables are gone.
+func put[K comparable, V any](mu *sync.Mutex, table *map[K]V, id K, handle V) bool {
+	mu.Lock()
+	defer mu.Unlock()
+	if *table == nil {
+		return false
+	}
+	(*table)[id] = handle
+	return true
+}
+
+// take removes a handle from a table and returns it, or the zero value.
+func take[K comparable, V any](mu *sync.Mutex, table *map[K]V, id K) V {
+	mu.Lock()
+	defer mu.Unlock()
+	handle := (*table)[id]
+	delete(*table, id)
+	return handle
 }
