@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/godbus/dbus/v5"
@@ -50,6 +51,22 @@ func dialSystemd(ctx context.Context) (*systemd, error) {
 
 // Close ends the connection.
 func (s *systemd) Close() { s.conn.Close() }
+
+// systemdTimeout bounds one talk with systemd and the jobs it starts: nothing that is asked of it here runs a
+// program.
+const systemdTimeout = 30 * time.Second
+
+// withSystemd has f talk to systemd.
+func withSystemd(ctx context.Context, f func(context.Context, *systemd) error) error {
+	ctx, cancel := context.WithTimeout(ctx, systemdTimeout)
+	defer cancel()
+	s, err := dialSystemd(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	return f(ctx, s)
+}
 
 // startTransient makes and starts a unit and the slices it needs, unless it is active already.
 func (s *systemd) startTransient(ctx context.Context, name string, properties []unitProperty, slices []transientUnit) error {
@@ -147,13 +164,11 @@ func ProbeSystemd(ctx context.Context) error {
 	if mode != Unified {
 		return fmt.Errorf("it works on cgroup v2 only, and this host has %s: %w", mode, errdefs.ErrFailedPrecondition)
 	}
-	ctx, cancel := context.WithTimeout(ctx, unitTimeout)
-	defer cancel()
-	s, err := dialSystemd(ctx)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
+	return withSystemd(ctx, checkRoot)
+}
+
+// checkRoot demands that systemd keeps its units at the root of the hierarchy.
+func checkRoot(ctx context.Context, s *systemd) error {
 	var root dbus.Variant
 	get := s.manager.CallWithContext(ctx, "org.freedesktop.DBus.Properties.Get", 0, systemdManager, "ControlGroup")
 	if err := get.Store(&root); err != nil {

@@ -7,16 +7,12 @@ import (
 	"math"
 	"path"
 	"strings"
-	"time"
 
 	"tare/spec"
 
 	"github.com/godbus/dbus/v5"
 	"golang.org/x/sys/unix"
 )
-
-// unitTimeout bounds a call to systemd and the job it starts: nothing that is asked of it here runs a program.
-const unitTimeout = 30 * time.Second
 
 // unitPrefix tells our units from others in systemd's lists.
 const unitPrefix = "tare-"
@@ -110,29 +106,32 @@ func (t *Tree) startUnit(ctx context.Context, dir string) error {
 	if parent := path.Dir(dir); parent != "." {
 		slice = path.Base(parent)
 	}
-	ctx, cancel := context.WithTimeout(ctx, unitTimeout)
-	defer cancel()
-	s, err := dialSystemd(ctx)
-	if err != nil {
+	return withSystemd(ctx, func(ctx context.Context, s *systemd) error {
+		above := t.slicesAt(path.Dir(dir))
+		err := s.startTransient(ctx, name, podUnitProperties(slice), missing(above))
+		if err == nil {
+			err = t.ownRestarted(ctx, s, above)
+		}
+		if err != nil {
+			return fmt.Errorf("start unit %s in %s: %w", name, slice, err)
+		}
+		if err := t.realize(ctx, s, dir); err != nil {
+			return fmt.Errorf("realize unit %s: %w", name, err)
+		}
+		return nil
+	})
+}
+
+// realize makes sure of a unit's directory. systemd drops that of a service whose start is over
+// (service_set_state in its src/core/service.c), and makes it again, for good, when a property of the
+// active unit is set. Setting it again on a unit that lost its directory some other way would do nothing:
+// mkdir then.
+func (t *Tree) realize(ctx context.Context, s *systemd, dir string) error {
+	if err := s.setProperty(ctx, path.Base(dir), noTasksLimit()); err != nil {
 		return err
 	}
-	defer s.Close()
-	above := t.slicesAt(path.Dir(dir))
-	err = s.startTransient(ctx, name, podUnitProperties(slice), missing(above))
-	if err != nil {
-		return fmt.Errorf("start unit %s in %s: %w", name, slice, err)
-	}
-	if err := t.ownRestarted(ctx, s, above); err != nil {
-		return fmt.Errorf("start unit %s in %s: %w", name, slice, err)
-	}
-	// systemd drops the directory of a service whose start is over (service_set_state in its
-	// src/core/service.c), and makes it again, for good, when a property of the active unit is set.
-	// Setting it again on a unit that lost its directory some other way would do nothing: mkdir then.
-	if err := s.setProperty(ctx, name, noTasksLimit()); err != nil {
-		return fmt.Errorf("realize unit %s: %w", name, err)
-	}
 	if err := t.killer().mkdir(dir); err != nil && !errors.Is(err, unix.EEXIST) {
-		return fmt.Errorf("realize unit %s: %w", name, err)
+		return err
 	}
 	return nil
 }
@@ -171,15 +170,10 @@ func (t *Tree) ReleasePod(ctx context.Context, id spec.PodID) error {
 	if t.driver != DriverSystemd {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, unitTimeout)
-	defer cancel()
-	s, err := dialSystemd(ctx)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	if err := s.stop(ctx, podUnit(id)); err != nil {
-		return fmt.Errorf("stop unit %s: %w", podUnit(id), err)
-	}
-	return nil
+	return withSystemd(ctx, func(ctx context.Context, s *systemd) error {
+		if err := s.stop(ctx, podUnit(id)); err != nil {
+			return fmt.Errorf("stop unit %s: %w", podUnit(id), err)
+		}
+		return nil
+	})
 }
