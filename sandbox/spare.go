@@ -47,32 +47,27 @@ func NewSpares(k Custody, log *slog.Logger) *Spares {
 
 // take returns a set, which is the caller's then, or nil, and has the next one made behind.
 func (s *Spares) take(ctx context.Context) []*os.File {
-	var set []*os.File
+	defer s.Fill(ctx)
 	select {
-	case set = <-s.sets:
+	case set := <-s.sets:
+		return set
 	default:
+		return nil
 	}
+}
+
+// Fill has what is missing made behind, also when ctx has ended. Without spares, pods start as well, but
+// later.
+func (s *Spares) Fill(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.filling && !s.closed {
 		s.filling = true
 		s.wg.Go(func() { s.fill(context.WithoutCancel(ctx)) }) // ends when there are enough
 	}
-	return set
 }
 
-// Fill makes what is missing. Without spares, pods start as well, but later.
-func (s *Spares) Fill(ctx context.Context) {
-	s.mu.Lock()
-	begin := !s.filling && !s.closed
-	s.filling = s.filling || begin
-	s.mu.Unlock()
-	if begin {
-		s.fill(ctx)
-	}
-}
-
-// fill runs once at a time: who sets filling calls it.
+// fill runs once at a time: who sets filling starts it.
 func (s *Spares) fill(ctx context.Context) {
 	for s.more() {
 		set, err := s.makeOne(ctx)
