@@ -1,7 +1,6 @@
 package cri
 
 import (
-	"encoding/base64"
 	"strings"
 
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -15,10 +14,11 @@ func auth(a *runtime.AuthConfig, at field) (*spec.Auth, error) {
 	if a.GetUsername()+a.GetPassword()+a.GetAuth()+a.GetIdentityToken()+a.GetRegistryToken() == "" {
 		return nil, nil
 	}
+	_, _, login := spec.DecodeLogin(a.Auth)
 	switch {
 	case a.Password != "" && a.Username == "":
 		return nil, at.sub("username").errorf("must not be empty with a password")
-	case a.Auth != "" && !isUserPassword(a.Auth):
+	case a.Auth != "" && !login:
 		return nil, at.sub("auth").errorf("is not base64 of user:password")
 	case strings.ContainsFunc(a.RegistryToken, notInHeader):
 		return nil, at.sub("registry_token").errorf("contains what no HTTP header can hold")
@@ -29,11 +29,6 @@ func auth(a *runtime.AuthConfig, at field) (*spec.Auth, error) {
 		Username: a.Username, Password: a.Password, Auth: a.Auth, ServerAddress: a.ServerAddress,
 		IdentityToken: a.IdentityToken, RegistryToken: a.RegistryToken,
 	}, nil
-}
-
-func isUserPassword(encoded string) bool {
-	b, err := base64.StdEncoding.DecodeString(encoded)
-	return err == nil && strings.Contains(string(b), ":")
 }
 
 // notInHeader tells what neither a bearer token (RFC 6750, 2.1) nor a host name has.

@@ -1,7 +1,6 @@
 package images
 
 import (
-	"encoding/base64"
 	"fmt"
 	"strings"
 
@@ -48,12 +47,11 @@ func (c credentials) login(host string) (user, secret string, err error) {
 	case auth.IdentityToken != "":
 		return "", auth.IdentityToken, nil
 	case auth.Auth != "":
-		b, err := base64.StdEncoding.DecodeString(auth.Auth)
-		user, secret, ok := strings.Cut(string(b), ":")
-		if err != nil || !ok {
+		user, secret, ok := spec.DecodeLogin(auth.Auth)
+		if !ok {
 			return "", "", fmt.Errorf("auth is not base64 of user:password: %w", errdefs.ErrInvalidArgument)
 		}
-		return user, strings.TrimRight(secret, "\x00"), nil
+		return user, secret, nil
 	}
 	return "", "", nil
 }

@@ -1,6 +1,8 @@
 package spec
 
 import (
+	"encoding/base64"
+	"strings"
 	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -45,4 +47,15 @@ type FilesystemUsage struct {
 	Mountpoint string // host path
 	Bytes      uint64
 	Inodes     uint64
+}
+
+// DecodeLogin reads name and password from base64 of "user:password", the form in which `docker login`
+// stores them, padded with zero bytes by some.
+func DecodeLogin(auth string) (user, password string, ok bool) {
+	b, err := base64.StdEncoding.DecodeString(auth)
+	if err != nil {
+		return "", "", false
+	}
+	user, password, ok = strings.Cut(string(b), ":")
+	return user, strings.TrimRight(password, "\x00"), ok
 }
