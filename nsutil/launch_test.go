@@ -135,26 +135,33 @@ func TestNestedUserNamespaceFails(t *testing.T) {
 	}
 }
 
+// given launches a program that ends by itself and returns what it gave, closed with the test.
+func given(t *testing.T, b *Builder) []*os.File {
+	t.Helper()
+	b.Exit()
+	st, err := Launch(b.Program(), Watch{Forked: func(int) {}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(st.close)
+	if _, err := syscall.Wait4(st.Pid, nil, 0, nil); err != nil {
+		t.Fatal(err)
+	}
+	return st.Given
+}
+
 // TestGive makes namespaces in a short-lived child and gets them back as descriptors.
 func TestGive(t *testing.T) {
 	b := NewBuilder()
 	b.Unshare(unix.CLONE_NEWNET | unix.CLONE_NEWUTS)
 	net, uts := b.Open("/proc/self/ns/net", unix.O_RDONLY), b.Open("/proc/self/ns/uts", unix.O_RDONLY)
 	b.Give("namespaces", net, uts)
-	b.Exit()
-	st, err := Launch(b.Program(), Watch{Forked: func(int) {}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer st.close()
-	if _, err := syscall.Wait4(st.Pid, nil, 0, nil); err != nil {
-		t.Fatal(err)
-	}
-	if len(st.Given) != 2 {
-		t.Fatalf("%d descriptors, want 2", len(st.Given))
+	files := given(t, b)
+	if len(files) != 2 {
+		t.Fatalf("%d descriptors, want 2", len(files))
 	}
 	for i, kind := range []string{"net", "uts"} {
-		link, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(int(st.Given[i].Fd())))
+		link, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(int(files[i].Fd())))
 		own, _ := os.Readlink("/proc/self/ns/" + kind)
 		if err != nil || !strings.HasPrefix(link, kind+":[") || link == own {
 			t.Errorf("descriptor %d is %q (own %q), %v", i, link, own, err)

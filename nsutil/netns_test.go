@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -93,27 +92,19 @@ func TestSetHostname(t *testing.T) {
 	b := NewBuilder()
 	b.CloneFlags(unix.CLONE_NEWUTS)
 	b.Give("namespace", b.Open("/proc/self/ns/uts", unix.O_RDONLY))
-	b.Exit()
-	st, err := Launch(b.Program(), Watch{Forked: func(int) {}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer st.close()
-	if _, err := syscall.Wait4(st.Pid, nil, 0, nil); err != nil {
-		t.Fatal(err)
-	}
-	if err := SetHostname(st.Given[0], "other"); err != nil {
+	uts := given(t, b)[0]
+	if err := SetHostname(uts, "other"); err != nil {
 		t.Fatal(err)
 	}
 	var inside string
-	err = utsNS.within(st.Given[0], func() (err error) { inside, err = os.Hostname(); return err })
+	err = utsNS.within(uts, func() (err error) { inside, err = os.Hostname(); return err })
 	if err != nil || inside != "other" {
 		t.Errorf("inside: %q, %v", inside, err)
 	}
 	if after, err := os.Hostname(); err != nil || after != before {
 		t.Errorf("outside: %q, %v; want %q", after, err, before)
 	}
-	if err := SetHostname(st.Given[0], strings.Repeat("x", 65)); !errors.Is(err, unix.EINVAL) {
+	if err := SetHostname(uts, strings.Repeat("x", 65)); !errors.Is(err, unix.EINVAL) {
 		t.Errorf("a name of 65 bytes: %v", err)
 	}
 }

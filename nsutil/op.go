@@ -93,21 +93,14 @@ type IDMaps struct {
 }
 
 // Forks counts the program's fork operations, each of which makes a process of the keeper's.
-func (p *Program) Forks() int {
-	n := 0
-	for i := range p.Ops {
-		if p.Ops[i].nr == opFork {
-			n++
-		}
-	}
-	return n
-}
+func (p *Program) Forks() int { return p.count(opFork) }
 
 // processes counts those that run the program, one after the other or side by side.
-func (p *Program) processes() int {
-	n := 1
+func (p *Program) processes() int { return 1 + p.count(opFork) + p.count(opHelper) }
+
+func (p *Program) count(nr uint32) (n int) {
 	for i := range p.Ops {
-		if nr := p.Ops[i].nr; nr == opFork || nr == opHelper {
+		if p.Ops[i].nr == nr {
 			n++
 		}
 	}
