@@ -3,6 +3,7 @@ package cgroup
 import (
 	"context"
 	"errors"
+	"os"
 	"os/exec"
 	"runtime"
 	"syscall"
@@ -78,10 +79,9 @@ func BenchmarkJoin(b *testing.B) {
 	g := create(b, tree)
 	enter := func(done chan<- error) {
 		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		files, err := g.Join()
-		for _, f := range files {
-			_, werr := f.WriteString("0")
-			err = errors.Join(err, werr, f.Close())
+		var err error
+		for _, file := range g.Join() {
+			err = errors.Join(err, os.WriteFile(file, []byte("0"), 0))
 		}
 		done <- err
 	}

@@ -64,8 +64,10 @@ func (d deviceRules) String() string {
 }
 
 // DefaultDevices are the rules every container gets that is not privileged: device nodes may be made,
-// but of them only these be opened.
-func DefaultDevices() []specs.LinuxDeviceCgroup {
+// but of them only these be opened. All have the same, in memory too: nobody changes it.
+func DefaultDevices() []specs.LinuxDeviceCgroup { return slices.Clip(defaultDevices) }
+
+var defaultDevices = func() []specs.LinuxDeviceCgroup {
 	rule := func(kind string, access string, numbers ...int64) specs.LinuxDeviceCgroup {
 		r := specs.LinuxDeviceCgroup{Allow: true, Type: kind, Access: access}
 		if len(numbers) > 0 {
@@ -90,7 +92,7 @@ func DefaultDevices() []specs.LinuxDeviceCgroup {
 		rule("c", "rwm", 5, 2), // ptmx
 		rule("c", "rwm", 136),  // pts
 	}
-}
+}()
 
 // parseDevices reduces a list of OCI rules, which begins with everything denied.
 func parseDevices(list []specs.LinuxDeviceCgroup) (deviceRules, error) {

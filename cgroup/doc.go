@@ -37,7 +37,7 @@
 // Documentation/admin-guide/cgroup-v2.rst, binds only cgroups that hand out controllers). On v1
 // only the freezer gets a directory for it.
 //
-// Entering. On v1 the child writes "0" into the files Join opens, which are "tasks", not
+// Entering. On v1 the child writes "0" into the files Join names, which are "tasks", not
 // "cgroup.procs": moving a whole process takes cgroup_threadgroup_rwsem for writing, that is an RCU
 // grace period, measured at 5.6 ms on a machine that was idle, while a thread that moves itself takes no
 // such lock (kernel commit 9a3284fad42f, "cgroup: Optimize single thread migration"): 0.06 ms. On v2

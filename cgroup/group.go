@@ -123,29 +123,21 @@ func ancestors(dir string) []string {
 	return list
 }
 
-// Join opens what a forked child must enter one by one on v1: a "tasks" file in each hierarchy,
-// write-only and close-on-exec. The child, which must be single-threaded, moves itself by writing
-// "0" into each (cgroups(7)). On v2 there are none: see Dir. The caller closes them.
-func (g *Group) Join() ([]*os.File, error) {
+// Join names what a forked child must enter one by one on v1: a "tasks" file in each hierarchy. The child, which must
+// be single-threaded, moves itself by writing "0" into each (cgroups(7)). On v2 there are none: see Dir.
+func (g *Group) Join() []string {
 	if g.tree.v2() {
-		return nil, nil
+		return nil
 	}
-	files := make([]*os.File, 0, len(g.tree.hierarchies))
-	for _, h := range g.tree.hierarchies {
+	files := make([]string, len(g.tree.hierarchies))
+	for i, h := range g.tree.hierarchies {
 		file := "tasks"
 		if h.v2 { // hybrid under systemd
 			file = "cgroup.procs"
 		}
-		fd, err := h.open(g.at(h), file, unix.O_WRONLY)
-		if err != nil {
-			for _, f := range files {
-				f.Close()
-			}
-			return nil, fmt.Errorf("join cgroup %s: %w", g.path, notFound(err))
-		}
-		files = append(files, os.NewFile(uintptr(fd), h.abs(path.Join(g.at(h), file))))
+		files[i] = h.abs(path.Join(g.at(h), file))
 	}
-	return files, nil
+	return files
 }
 
 // Dir opens the group's directory on v2 for CLONE_INTO_CGROUP (clone(2)); on v1 it returns nil:

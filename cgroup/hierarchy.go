@@ -25,6 +25,21 @@ func (h *hierarchy) has(controller string) bool { return slices.Contains(h.contr
 // openHierarchies opens those of the mounted hierarchies that containers join: all of v1's with a
 // controller, or the one of v2; those that are systemd's book-keeping too where it runs.
 func openHierarchies(mode Mode) ([]*hierarchy, error) {
+	joined, err := openMounted(func(h *hierarchy) bool { return h.joined(mode) })
+	if err == nil && len(joined) == 0 {
+		err = fmt.Errorf("no cgroup hierarchy is mounted below %s", mountRoot)
+	}
+	return joined, err
+}
+
+// joined says whether containers are in the hierarchy.
+func (h *hierarchy) joined(mode Mode) bool {
+	bookkeeping := len(h.controllers) == 0 && mode != Unified
+	return !bookkeeping || systemdBooted()
+}
+
+// openMounted opens those of the mounted hierarchies that are wanted.
+func openMounted(wanted func(h *hierarchy) bool) ([]*hierarchy, error) {
 	f, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
 		return nil, err
@@ -34,21 +49,14 @@ func openHierarchies(mode Mode) ([]*hierarchy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read cgroup mounts: %w", err)
 	}
-	var joined []*hierarchy
-	for _, h := range found {
-		if bookkeeping := len(h.controllers) == 0 && mode != Unified; bookkeeping && !systemdBooted() {
-			continue
-		}
+	found = slices.DeleteFunc(found, func(h *hierarchy) bool { return !wanted(h) })
+	for i, h := range found {
 		if err := h.openRoot(); err != nil {
-			closeAll(joined)
+			closeAll(found[:i])
 			return nil, err
 		}
-		joined = append(joined, h)
 	}
-	if len(joined) == 0 {
-		return nil, fmt.Errorf("no cgroup hierarchy is mounted below %s", mountRoot)
-	}
-	return joined, nil
+	return found, nil
 }
 
 // openRoot opens the mount and, on v2, learns its controllers.

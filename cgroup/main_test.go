@@ -163,16 +163,11 @@ func createWith(t testing.TB, tree *Tree, r *specs.LinuxResources) *Group {
 // run starts a shell command inside the group, as a forked child would enter it.
 func run(t testing.TB, g *Group, script string) (*exec.Cmd, *bytes.Buffer) {
 	t.Helper()
-	files, err := g.Join()
-	if err != nil {
-		t.Fatal(err)
-	}
 	var enter strings.Builder
-	for i := range files {
-		fmt.Fprintf(&enter, "echo 0 >&%d && exec %d>&- && ", i+3, i+3)
+	for _, file := range g.Join() {
+		fmt.Fprintf(&enter, "echo 0 > '%s' && ", file)
 	}
 	cmd := exec.Command("/bin/bash", "-c", enter.String()+"true || exit 99; "+script)
-	cmd.ExtraFiles = files
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.WaitDelay = time.Second
@@ -186,9 +181,6 @@ func run(t testing.TB, g *Group, script string) (*exec.Cmd, *bytes.Buffer) {
 	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
-	}
-	for _, f := range files {
-		f.Close()
 	}
 	return cmd, &out
 }

@@ -52,14 +52,41 @@ func dialSystemd(ctx context.Context) (*systemd, error) {
 // Close ends the connection.
 func (s *systemd) Close() { s.conn.Close() }
 
-// systemdTimeout bounds one talk with systemd and the jobs it starts: nothing that is asked of it here runs a
-// program.
-const systemdTimeout = 30 * time.Second
+const (
+	// systemdTimeout bounds one talk with systemd and the jobs it starts: nothing that is asked of it here
+	// runs a program.
+	systemdTimeout = 30 * time.Second
+	// probeTimeout is the same for finding out whether there is anybody to talk to.
+	probeTimeout = 5 * time.Second
+	// reexecPause is between two attempts to reach a systemd that is executing itself anew.
+	reexecPause = 50 * time.Millisecond
+)
 
-// withSystemd has f talk to systemd.
+// withSystemd has f talk to systemd, and start over, with another connection, if that executed itself anew
+// meanwhile. So all that f asks for has to mean the same a second time.
 func withSystemd(ctx context.Context, f func(context.Context, *systemd) error) error {
 	ctx, cancel := context.WithTimeout(ctx, systemdTimeout)
 	defer cancel()
+	for {
+		err := talk(ctx, f)
+		if !ofReexec(err) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(reexecPause):
+		}
+	}
+}
+
+// ofReexec reports whether an error is one that "systemctl daemon-reexec" leads to. Systemd closes its
+// connections and its socket, and opens them again without telling anybody; and a slice that was about to
+// be stopped is a unit without a file to it for as long as it takes to forget it.
+func ofReexec(err error) bool { return errdefs.IsUnavailable(err) || isError(err, errNoSuchUnit) }
+
+// talk is one attempt of withSystemd.
+func talk(ctx context.Context, f func(context.Context, *systemd) error) error {
 	s, err := dialSystemd(ctx)
 	if err != nil {
 		return err
@@ -164,6 +191,8 @@ func ProbeSystemd(ctx context.Context) error {
 	if mode != Unified {
 		return fmt.Errorf("it works on cgroup v2 only, and this host has %s: %w", mode, errdefs.ErrFailedPrecondition)
 	}
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
 	return withSystemd(ctx, checkRoot)
 }
 

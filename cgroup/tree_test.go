@@ -48,9 +48,6 @@ func TestLifecycle(t *testing.T) {
 		if _, err := tree.Load(g.Path()); !errdefs.IsNotFound(err) {
 			t.Errorf("Load after Remove: %v, want NotFound", err)
 		}
-		if _, err := g.Join(); !tree.v2() && !errdefs.IsNotFound(err) {
-			t.Errorf("Join after Remove: %v, want NotFound", err)
-		}
 	})
 }
 

@@ -171,6 +171,35 @@ func TestUnitStays(t *testing.T) {
 	}
 }
 
+// TestReexec: pods come and go while systemd executes itself anew, and nobody notices.
+func TestReexec(t *testing.T) {
+	tree := openSystemd(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() {
+		var failed error
+		pods := 0
+		for ; failed == nil && ctx.Err() == nil; pods++ {
+			pod := spec.NewPodID()
+			p, err := tree.Path(slice("anew"), pod, "c")
+			if err == nil {
+				_, err = tree.Create(context.Background(), p, nil)
+			}
+			failed = errors.Join(err, tree.ReleasePod(context.Background(), pod))
+		}
+		t.Logf("%d pods", pods)
+		done <- failed
+	}()
+	for range 5 {
+		systemctl(t, "daemon-reexec")
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	until(t, "the slices are gone", func() bool { return !exists(tree, slice("anew")) })
+}
+
 // TestUnitStopped: an administrator who stops the unit ends the containers, and the pod can have others.
 func TestUnitStopped(t *testing.T) {
 	tree := openSystemd(t)

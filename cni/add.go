@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"tare/crash"
 	"tare/spec"
 
 	"github.com/containerd/errdefs"
@@ -33,13 +34,15 @@ func (n *Network) Add(ctx context.Context, p Pod) (Result, error) {
 	defer n.busy.lock(p.ID)()
 	n.gate.RLock()
 	defer n.gate.RUnlock()
-	if old, err := n.records.read(p.ID); err != nil || old != nil {
+	if old, err := n.recordOf(p.ID); err != nil || old != nil {
 		return Result{}, errors.Join(err, fmt.Errorf("pod has a network already: %w", errdefs.ErrAlreadyExists))
 	}
 	if err := n.records.write(rec); err != nil {
 		return Result{}, err
 	}
+	crash.Point("network-add.recorded")
 	answer, err := n.libcni.AddNetworkList(ctx, list, rec.runtimeConf())
+	crash.Point("network-add.added")
 	var result Result
 	if err == nil {
 		result, err = readResult(answer, list.Name)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"tare/crash"
 	"tare/spec"
 
 	"github.com/containerd/errdefs"
@@ -27,7 +28,7 @@ func (n *Network) Del(ctx context.Context, id spec.PodID) error {
 		return nil
 	}
 	defer n.busy.lock(id)()
-	rec, err := n.records.read(id)
+	rec, err := n.recordOf(id)
 	if err != nil || rec == nil {
 		return err
 	}
@@ -53,9 +54,11 @@ func (n *Network) detach(ctx context.Context, rec *record) error {
 	if err := n.libcni.DelNetworkList(ctx, list, rt); err != nil {
 		return err
 	}
+	crash.Point("network-del.deleted")
 	if err := n.records.remove(rec.Pod); err != nil {
 		return err
 	}
+	crash.Point("network-del.forgotten")
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	delete(n.suspect, rec.Pod)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"tare/crash"
 	"tare/spec"
 
 	"github.com/containernetworking/cni/libcni"
@@ -86,6 +87,7 @@ func (n *Network) collectRest(ctx context.Context) error {
 		args.ValidAttachments = append(args.ValidAttachments, types.GCAttachment{ContainerID: string(rec.Pod), IfName: interfaceName})
 	}
 	var errs []error
+	crash.Point("network-gc.collecting")
 	for _, list := range n.networks(all) {
 		if err := n.libcni.GCNetworkList(ctx, list, args); err != nil {
 			errs = append(errs, fmt.Errorf("network %s: %w", list.Name, err))

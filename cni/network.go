@@ -136,7 +136,7 @@ func Open(o Options, log *slog.Logger) (*Network, error) {
 		n.suspect[r.Pod] = struct{}{}
 	}
 	n.retry = newRetrier(n.retryDel)
-	return n, nil
+	return n, n.restoreIfLost(len(old))
 }
 
 // Close ends retries and background work; attachments stay. No call may be running.

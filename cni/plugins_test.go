@@ -210,7 +210,6 @@ func TestConfigurationFiles(t *testing.T) {
 func TestPluginsThatMisbehave(t *testing.T) {
 	leavesNothing(t)
 	o := options(t)
-	o.Timeout = 300 * time.Millisecond
 	journal := filepath.Join(t.TempDir(), "calls")
 	tests := []struct {
 		name, script string
@@ -233,11 +232,15 @@ func TestPluginsThatMisbehave(t *testing.T) {
 		{"floods", `yes | head -c 3000000`, nil, "no JSON"},
 		{"points beside its interfaces", `echo '{"cniVersion":"1.1.0","ips":[{"address":"10.123.8.8/24","interface":7}]}'`, nil, "no address"},
 	}
-	n := open(t, o)
 	writeConfig(t, o, "10-bad.conflist", conflist("bad", "1.1.0", "bad"))
 	p := newPod(t, "p")
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			o := o
+			if tt.want == context.DeadlineExceeded { // the others answer, on a busy machine late
+				o.Timeout = 300 * time.Millisecond
+			}
+			n := open(t, o)
 			os.Remove(journal)
 			writePlugin(t, o, "bad", "echo $CNI_COMMAND >>"+journal+"\n[ $CNI_COMMAND = ADD ] || exit 0\n"+tt.script)
 			start := time.Now()
@@ -260,6 +263,7 @@ func TestPluginsThatMisbehave(t *testing.T) {
 			noLeases(t, n)
 		})
 	}
+	n := open(t, o)
 	os.RemoveAll(o.BinDirs[0])
 	if _, err := n.Add(t.Context(), p); !errdefs.IsFailedPrecondition(err) {
 		t.Errorf("plugin not installed: %v", err)
@@ -359,7 +363,7 @@ func TestDelHangs(t *testing.T) {
 	for _, p := range pods {
 		del(t, n, p)
 	}
-	if d := time.Since(start); d > 2*o.Timeout {
+	if d := time.Since(start); d >= time.Duration(len(pods))*o.Timeout {
 		t.Errorf("took %v", d)
 	}
 	os.Remove(hang)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"tare/cni/bridge"
+	"tare/trace"
 
 	"github.com/containerd/errdefs"
 	"github.com/containernetworking/cni/pkg/invoke"
@@ -54,7 +55,9 @@ func (r *runner) FindInPath(plugin string, paths []string) (string, error) {
 }
 
 // ExecPlugin runs one verb and returns what the plugin printed.
-func (r *runner) ExecPlugin(ctx context.Context, path string, stdin []byte, environ []string) ([]byte, error) {
+func (r *runner) ExecPlugin(ctx context.Context, path string, stdin []byte, environ []string) (_ []byte, err error) {
+	ctx, step := trace.Start(ctx, "plugin "+filepath.Base(path))
+	defer step.End(&err)
 	if path == bridge.Type {
 		command, args := pluginArgs(stdin, environ)
 		return r.plugin.Run(ctx, command, args)

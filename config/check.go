@@ -1,11 +1,13 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"net"
 	"net/netip"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -15,8 +17,8 @@ const maxInterfaceName = 15
 
 // check finds values that cannot be, so that the daemon says so at its start and not at the
 // first pod.
-func (c *Config) check() error {
-	return errors.Join(
+func (c *Config) check() []problem {
+	return problems(
 		absolute("cni.conf_dir", c.CNI.ConfDir),
 		absolute("cni.bin_dirs", c.CNI.BinDirs...),
 		absolute("cni.netns_dir", c.CNI.NetNSDir),
@@ -25,66 +27,154 @@ func (c *Config) check() error {
 		absolute("registry.config_path", c.Registry.ConfigPath),
 		absolute("registry.auth_file", c.Registry.AuthFile),
 		absolute("images.verifier_dir", c.Images.VerifierDir),
+		absolute("images.decryption_keys_dir", c.Images.DecryptionKeysDir),
 		oneOf("cgroup.driver", c.Cgroup.Driver, "auto", "cgroupfs", "systemd"),
 		directories("cdi.spec_dirs", c.CDI.SpecDirs),
+		directories("hooks.dirs", c.Hooks.Dirs),
 		oneOf("security.selinux", c.Security.SELinux, "auto", "off"),
 		address("streaming.address", c.Streaming.Address),
 		level("log.level", c.Log.Level),
+		collector("tracing.endpoint", c.Tracing.Endpoint),
+		ratio("tracing.sampling_ratio", c.Tracing.SamplingRatio),
+		absolute("nri.socket_path", c.NRI.SocketPath),
+		absolute("nri.plugin_path", c.NRI.PluginPath),
+		absolute("nri.plugin_config_path", c.NRI.PluginConfigPath),
+		count("tracing.keep", c.Tracing.Keep, maxKept),
+		handlers("handlers", c.Handlers),
 	)
 }
 
+// handlerName is what a RuntimeClass can name: a DNS label (node.k8s.io/v1, RuntimeClass.handler).
+var handlerName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+
+// builtIn are the names of the handlers that need no configuration.
+var builtIn = []string{"tare", "isolated"}
+
+// handlers demands of each handler a name that is free, and a program.
+func handlers(key string, all map[string]Handler) *problem {
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		key, h := key+"."+name, all[name]
+		switch {
+		case !handlerName.MatchString(name):
+			return wrong(key, "%q is not a handler's name: 1 to 63 lower case letters, digits and '-'", name)
+		case slices.Contains(builtIn, name):
+			return wrong(key, "%q is a built-in handler", name)
+		case h.Binary == "":
+			return wrong(key+".binary", "the path of an OCI runtime is missing")
+		}
+		if p := absolute(key+".binary", h.Binary); p != nil {
+			return p
+		}
+		if p := absolute(key+".root", h.Root); p != nil {
+			return p
+		}
+	}
+	return nil
+}
+
+// problem is a value that cannot be.
+type problem struct {
+	key  string
+	what string
+}
+
+// Error names the key first.
+func (p problem) Error() string { return p.key + ": " + p.what }
+
+// problems drops those that are none.
+func problems(of ...*problem) (found []problem) {
+	for _, p := range of {
+		if p != nil {
+			found = append(found, *p)
+		}
+	}
+	return found
+}
+
+func wrong(key, format string, args ...any) *problem {
+	return &problem{key, fmt.Sprintf(format, args...)}
+}
+
 // absolute demands absolute paths; an empty one stands for none.
-func absolute(key string, paths ...string) error {
+func absolute(key string, paths ...string) *problem {
 	for _, p := range paths {
 		if p != "" && !filepath.IsAbs(p) {
-			return fmt.Errorf("%s: %q is not an absolute path", key, p)
+			return wrong(key, "%q is not an absolute path", p)
 		}
 	}
 	return nil
 }
 
 // directories demands absolute paths, each.
-func directories(key string, paths []string) error {
+func directories(key string, paths []string) *problem {
 	if slices.Contains(paths, "") {
-		return fmt.Errorf("%s: an empty path names no directory", key)
+		return wrong(key, "an empty path names no directory")
 	}
 	return absolute(key, paths...)
 }
 
-func interfaceName(key, name string) error {
+func interfaceName(key, name string) *problem {
 	if name == "" || len(name) > maxInterfaceName || strings.ContainsAny(name, "/: \t\n") {
-		return fmt.Errorf("%s: %q is not an interface name: 1 to %d characters without '/', ':' and space", key, name, maxInterfaceName)
+		return wrong(key, "%q is not an interface name: 1 to %d characters without '/', ':' and space", name, maxInterfaceName)
 	}
 	return nil
 }
 
-func subnets(key string, cidrs []string) error {
+func subnets(key string, cidrs []string) *problem {
 	for _, s := range cidrs {
 		if _, err := netip.ParsePrefix(s); err != nil {
-			return fmt.Errorf("%s: %q is not a subnet such as 10.88.0.0/16", key, s)
+			return wrong(key, "%q is not a subnet such as 10.88.0.0/16", s)
 		}
 	}
 	return nil
 }
 
-func address(key, ip string) error {
+func address(key, ip string) *problem {
 	if _, err := netip.ParseAddr(ip); err != nil {
-		return fmt.Errorf("%s: %q is not an IP address", key, ip)
+		return wrong(key, "%q is not an IP address", ip)
 	}
 	return nil
 }
 
-func oneOf(key, value string, choices ...string) error {
+func oneOf(key, value string, choices ...string) *problem {
 	if !slices.Contains(choices, value) {
-		return fmt.Errorf("%s: %q is not one of %s", key, value, strings.Join(choices, ", "))
+		return wrong(key, "%q is not one of %s", value, strings.Join(choices, ", "))
 	}
 	return nil
 }
 
-func level(key, value string) error {
+func level(key, value string) *problem {
 	var l slog.Level
 	if err := l.UnmarshalText([]byte(value)); err != nil {
-		return fmt.Errorf("%s: %q is not one of debug, info, warn, error", key, value)
+		return wrong(key, "%q is not one of debug, info, warn, error", value)
+	}
+	return nil
+}
+
+// collector demands an endpoint somebody could be at; an empty one stands for none.
+func collector(key, endpoint string) *problem {
+	if endpoint == "" {
+		return nil
+	}
+	if host, port, err := net.SplitHostPort(endpoint); err != nil || host == "" || port == "" {
+		return wrong(key, "%q is not HOST:PORT", endpoint)
+	}
+	return nil
+}
+
+func ratio(key string, of float64) *problem {
+	if !(of >= 0 && of <= 1) {
+		return wrong(key, "%v is not between 0 and 1", of)
+	}
+	return nil
+}
+
+// maxKept bounds the recorded RPCs in memory, a few kilobytes each.
+const maxKept = 100_000
+
+func count(key string, n, most int) *problem {
+	if n < 0 || n > most {
+		return wrong(key, "%d is not between 0 and %d", n, most)
 	}
 	return nil
 }

@@ -12,9 +12,25 @@ type Config struct {
 	Images    Images    `toml:"images" json:"images"`
 	Container Container `toml:"container" json:"container"`
 	CDI       CDI       `toml:"cdi" json:"cdi"`
+	Hooks     Hooks     `toml:"hooks" json:"hooks"`
 	Security  Security  `toml:"security" json:"security"`
 	Streaming Streaming `toml:"streaming" json:"streaming"`
 	Log       Log       `toml:"log" json:"log"`
+	Tracing   Tracing   `toml:"tracing" json:"tracing"`
+	NRI       NRI       `toml:"nri" json:"nri"`
+	// Handlers are runtime handlers by name, beside the built-in ones: OCI runtimes.
+	Handlers map[string]Handler `toml:"handlers" json:"handlers"`
+}
+
+// Handler is an OCI runtime, such as runc, that runs the containers of pods whose RuntimeClass has its name.
+type Handler struct {
+	// Binary is the path of the program.
+	Binary string `toml:"binary" json:"binary"`
+	// Root is where it keeps its state; daemons side by side need different ones. Empty: a directory of the
+	// handler's name below the daemon's state directory.
+	Root string `toml:"root" json:"root"`
+	// Args come before the command of each invocation.
+	Args []string `toml:"args" json:"args"`
 }
 
 // CNI is about the pod network.
@@ -71,6 +87,9 @@ type Images struct {
 	// verifier plugins. Without the directory named here nothing is pulled. Empty:
 	// /opt/containerd/image-verifier/bin, if it exists.
 	VerifierDir string `toml:"verifier_dir" json:"verifier_dir"`
+	// DecryptionKeysDir holds private keys for encrypted layers, PEM or DER, one a file that only root may
+	// read. They are read when such a layer comes. Empty: /etc/containerd/ocicrypt/keys.
+	DecryptionKeysDir string `toml:"decryption_keys_dir" json:"decryption_keys_dir"`
 }
 
 // Container is about what containers get.
@@ -85,6 +104,14 @@ type CDI struct {
 	// SpecDirs hold the descriptions, *.json and *.yaml; a later directory's devices replace those of
 	// an earlier one. They are read when a container asks for such a device.
 	SpecDirs []string `toml:"spec_dirs" json:"spec_dirs"`
+}
+
+// Hooks is about programs that the host runs at stages in the life of containers, oci-hooks(5).
+type Hooks struct {
+	// Dirs hold descriptions, *.json, of hooks and of the containers they are for; a later directory's file replaces
+	// the one of the same name in an earlier one. They are read for each container that is created, and one
+	// that is not in order fails it.
+	Dirs []string `toml:"dirs" json:"dirs"`
 }
 
 // Security is about what confines containers beside the request.
@@ -108,6 +135,42 @@ type Log struct {
 	Level string `toml:"level" json:"level"`
 }
 
+// Tracing is about records of where the time of an RPC went, as OpenTelemetry spans.
+type Tracing struct {
+	// Endpoint is a collector, HOST:PORT, spoken to by OTLP over gRPC without TLS. Empty: none.
+	Endpoint string `toml:"endpoint" json:"endpoint"`
+	// SamplingRatio is how many of the RPCs are recorded, from 0 to 1. Those whose caller records its part, as a
+	// kubelet can, are recorded in any case, or not if it decided so.
+	SamplingRatio float64 `toml:"sampling_ratio" json:"sampling_ratio"`
+	// Keep is how many of the last recorded RPCs are kept for "tare trace". 0: none. Without it and without an
+	// endpoint nothing is recorded.
+	Keep int `toml:"keep" json:"keep"`
+}
+
+// NRI is about plugins that see, and may change, what is run: the Node Resource Interface.
+type NRI struct {
+	// Enabled has there be plugins.
+	Enabled bool `toml:"enabled" json:"enabled"`
+	// SocketPath is where plugins connect.
+	SocketPath string `toml:"socket_path" json:"socket_path"`
+	// DisableConnections lets nobody connect: there are only the plugins in PluginPath.
+	DisableConnections bool `toml:"disable_connections" json:"disable_connections"`
+	// PluginPath is the directory of plugins that the runtime starts, in the order of their names.
+	PluginPath string `toml:"plugin_path" json:"plugin_path"`
+	// PluginConfigPath is the directory of their configurations.
+	PluginConfigPath string `toml:"plugin_config_path" json:"plugin_config_path"`
+	// PluginRegistrationTimeout is how long a plugin may take to say what it is. 0: five seconds.
+	PluginRegistrationTimeout Duration `toml:"plugin_registration_timeout" json:"plugin_registration_timeout"`
+	// PluginRequestTimeout is how long a plugin may take to answer; then it is let go of. 0: two seconds.
+	PluginRequestTimeout Duration `toml:"plugin_request_timeout" json:"plugin_request_timeout"`
+	// RequiredPlugins are those without which no container is created.
+	RequiredPlugins []string `toml:"required_plugins" json:"required_plugins"`
+	// TolerateMissingAnnotation is the key of an annotation with which a pod does without them.
+	TolerateMissingAnnotation string `toml:"tolerate_missing_annotation" json:"tolerate_missing_annotation"`
+	// RejectHooks refuses containers for which a plugin wants OCI hooks, which run as root on the host.
+	RejectHooks bool `toml:"reject_hooks" json:"reject_hooks"`
+}
+
 // Default returns the configuration of a node without a file.
 func Default() Config {
 	return Config{
@@ -120,8 +183,13 @@ func Default() Config {
 		Registry:  Registry{ConfigPath: "/etc/containerd/certs.d"},
 		Cgroup:    Cgroup{Driver: "auto"},
 		CDI:       CDI{SpecDirs: []string{"/etc/cdi", "/var/run/cdi"}},
+		Hooks:     Hooks{Dirs: []string{"/usr/share/containers/oci/hooks.d", "/etc/containers/oci/hooks.d"}},
 		Security:  Security{SELinux: "auto"},
 		Streaming: Streaming{Address: "127.0.0.1"},
 		Log:       Log{Level: "info"},
+		Tracing:   Tracing{SamplingRatio: 1},
+		NRI: NRI{
+			Enabled: true, SocketPath: "/var/run/nri/nri.sock", PluginPath: "/opt/nri/plugins", PluginConfigPath: "/etc/nri/conf.d",
+		},
 	}
 }

@@ -6,58 +6,113 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
 )
 
-// Load reads the file at path over the defaults. An empty path is DefaultPath, where no file need
-// be; one that was asked for must exist (fs.ErrNotExist). A key that does not exist, or a value that
-// cannot be, is an error that names file, line and key.
-func Load(path string) (Config, error) {
-	asked := path != ""
-	if !asked {
-		path = DefaultPath
-	}
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) && !asked {
-		return Default(), nil
-	}
-	if err != nil {
-		return Config{}, fmt.Errorf("configuration: %w", err)
-	}
-	c := Default()
-	if err := decode(data, &c); err != nil {
-		return Config{}, fmt.Errorf("configuration %s: %w", path, err)
-	}
-	if err := c.check(); err != nil {
-		return Config{}, fmt.Errorf("configuration %s: %w", path, err)
-	}
-	return c, nil
+// dropInDir is the directory of further files, beside the configuration file.
+const dropInDir = "config.d"
+
+// Origin is where a value was set.
+type Origin struct {
+	File         string
+	Line, Column int
 }
 
-func decode(data []byte, c *Config) error {
+// String is the origin as compilers write it.
+func (o Origin) String() string { return fmt.Sprintf("%s:%d:%d", o.File, o.Line, o.Column) }
+
+// Origins tell, by key ("cni.bridge"), where values that are no defaults come from.
+type Origins map[string]Origin
+
+// Load reads the file at path over the defaults, and then what is in the directory config.d beside it, *.toml in the
+// order of their names: a later file's value replaces an earlier one's, lists as a whole, tables key by key. An
+// empty path is DefaultPath, where no file need be; one that was asked for must exist (fs.ErrNotExist). A key
+// that does not exist, or a value that cannot be, is an error that names file, line, column and key.
+func Load(path string) (Config, Origins, error) {
+	files, err := find(path)
+	if err != nil {
+		return Config{}, nil, fmt.Errorf("configuration: %w", err)
+	}
+	c, origins := Default(), Origins{}
+	for _, file := range files {
+		if err := c.read(file, origins); err != nil {
+			return Config{}, nil, fmt.Errorf("configuration: %w", err)
+		}
+	}
+	return c, origins, nil
+}
+
+// find lists the files there are, in the order in which they count.
+func find(path string) (files []string, err error) {
+	main := path
+	if path == "" {
+		main = DefaultPath
+	}
+	if _, err := os.Stat(main); err == nil {
+		files = append(files, main)
+	} else if path != "" || !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	dir := filepath.Join(filepath.Dir(main), dropInDir)
+	entries, err := os.ReadDir(dir) // sorted
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), ".toml") && !strings.HasPrefix(e.Name(), ".") { // not what an editor keeps beside it
+			files = append(files, filepath.Join(dir, e.Name()))
+		}
+	}
+	return files, nil
+}
+
+// read reads one file over what c is, and notes what it sets.
+func (c *Config) read(file string, origins Origins) error {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	if err := decode(file, data, c); err != nil {
+		return err
+	}
+	for key, at := range keyPlaces(data) {
+		origins[key] = Origin{file, at.Line, at.Column}
+	}
+	var errs []error
+	for _, p := range c.check() { // of this file: the ones before were in order
+		errs = append(errs, fmt.Errorf("%s: %w", origins[p.key], p))
+	}
+	return errors.Join(errs...)
+}
+
+func decode(file string, data []byte, c *Config) error {
 	d := toml.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
 	err := d.Decode(c)
 	if unknown, ok := errors.AsType[*toml.StrictMissingError](err); ok {
 		var errs []error
 		for _, e := range unknown.Errors {
-			errs = append(errs, at(&e, "unknown key"))
+			errs = append(errs, misread(file, &e, "unknown key"))
 		}
 		return errors.Join(errs...)
 	}
 	if wrong, ok := errors.AsType[*toml.DecodeError](err); ok {
-		return at(wrong, strings.TrimPrefix(wrong.Error(), "toml: "))
+		return misread(file, wrong, strings.TrimPrefix(wrong.Error(), "toml: "))
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	return nil
 }
 
-// at says where in the file something is wrong.
-func at(e *toml.DecodeError, what string) error {
-	line, _ := e.Position()
+// misread says where in a file something is wrong.
+func misread(file string, e *toml.DecodeError, what string) error {
+	line, column := e.Position()
 	if key := strings.Join(e.Key(), "."); key != "" {
-		return fmt.Errorf("line %d: %s: %s", line, key, what)
+		what = key + ": " + what
 	}
-	return fmt.Errorf("line %d: %s", line, what)
+	return fmt.Errorf("%s: %s", Origin{file, line, column}, what)
 }

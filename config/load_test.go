@@ -39,10 +39,13 @@ root = "/pods"
 [images]
 pinned = ["registry.k8s.io/pause:3.10"]
 verifier_dir = "/g"
+decryption_keys_dir = "/k"
 [container]
 device_ownership_from_security_context = true
 [cdi]
 spec_dirs = ["/f", "/g"]
+[hooks]
+dirs = ["/h"]
 [security]
 selinux = "off"
 [streaming]
@@ -50,34 +53,44 @@ address = "::1"
 port = 10250
 [log]
 level = "debug"
+[tracing]
+endpoint = "collector:4317"
+sampling_ratio = 0.25
+keep = 100
 `,
 			change: func(c *Config) {
 				*c = Config{
 					CNI:      CNI{"/a", []string{"/b", "/c"}, "br1", []string{"10.1.0.0/16", "fd00::/64"}, "/d", Duration(90 * time.Second)},
 					Registry: Registry{"/e", "/f", Duration(5 * time.Second)}, Cgroup: Cgroup{"systemd", "/pods"},
-					Images: Images{[]string{"registry.k8s.io/pause:3.10"}, "/g"}, Container: Container{true}, CDI: CDI{[]string{"/f", "/g"}}, Security: Security{"off"}, Streaming: Streaming{"::1", 10250}, Log: Log{"debug"},
+					Images: Images{[]string{"registry.k8s.io/pause:3.10"}, "/g", "/k"}, Container: Container{true}, CDI: CDI{[]string{"/f", "/g"}}, Hooks: Hooks{[]string{"/h"}}, Security: Security{"off"}, Streaming: Streaming{"::1", 10250}, Log: Log{"debug"}, NRI: Default().NRI, Tracing: Tracing{"collector:4317", 0.25, 100},
 				}
 			},
 		},
 		{name: "one key leaves the others", text: "cni.bridge = 'x'\n", change: func(c *Config) { c.CNI.Bridge = "x" }},
-		{name: "unknown key", text: "[cni]\n\nconfdir = '/a'\n", errs: []string{"line 3", "cni.confdir", "unknown key"}},
-		{name: "unknown keys are all named", text: "[a]\nx = 1\n[cgroup]\ny = 2\n", errs: []string{"line 1: a:", "line 4: cgroup.y"}},
-		{name: "wrong type", text: "[cni]\nbin_dirs = 'x'\n", errs: []string{"line 2", "cni.bin_dirs"}},
-		{name: "not TOML", text: "[cni\n", errs: []string{"line 1"}},
-		{name: "key twice", text: "[log]\nlevel='info'\nlevel='info'\n", errs: []string{"line 3"}},
-		{name: "relative directory", text: "cni.bin_dirs = ['/a', 'b']\n", errs: []string{"cni.bin_dirs", `"b"`}},
+		{name: "unknown key", text: "[cni]\n\nconfdir = '/a'\n", errs: []string{":3:1: cni.confdir: unknown key"}},
+		{name: "unknown keys are all named", text: "[a]\nx = 1\n[cgroup]\ny = 2\n", errs: []string{":1:2: a:", ":4:1: cgroup.y"}},
+		{name: "wrong type", text: "[cni]\nbin_dirs = 'x'\n", errs: []string{":2:12: cni.bin_dirs"}},
+		{name: "not TOML", text: "[cni\n", errs: []string{":1:5: "}},
+		{name: "key twice", text: "[log]\nlevel='info'\nlevel='info'\n", errs: []string{":3:1: level"}},
+		{name: "relative directory", text: "cni.bin_dirs = ['/a', 'b']\n", errs: []string{":1:1: cni.bin_dirs", `"b"`}},
 		{name: "relative CDI directory", text: "cdi.spec_dirs = ['cdi']\n", errs: []string{"cdi.spec_dirs", `"cdi"`}},
 		{name: "empty CDI directory", text: "cdi.spec_dirs = ['']\n", errs: []string{"cdi.spec_dirs"}},
+		{name: "relative hooks directory", text: "hooks.dirs = ['h']\n", errs: []string{":1:1: hooks.dirs", `"h"`}},
 		{name: "no bridge", text: "cni.bridge = ''\n", errs: []string{"cni.bridge"}},
 		{name: "long bridge", text: "cni.bridge = '0123456789012345'\n", errs: []string{"cni.bridge"}},
 		{name: "subnet", text: "cni.subnets = ['10.0.0.1']\n", errs: []string{"cni.subnets", "10.0.0.1"}},
-		{name: "timeout", text: "cni.timeout = 'soon'\n", errs: []string{"line 1", "cni.timeout", "soon"}},
+		{name: "timeout", text: "cni.timeout = 'soon'\n", errs: []string{":1:15: cni.timeout", "soon"}},
 		{name: "negative timeout", text: "cni.timeout = '-1s'\n", errs: []string{"cni.timeout", "-1s"}},
 		{name: "driver", text: "cgroup.driver = 'docker'\n", errs: []string{"cgroup.driver", "docker"}},
 		{name: "labels", text: "security.selinux = 'on'\n", errs: []string{"security.selinux", "on"}},
 		{name: "address", text: "streaming.address = 'localhost'\n", errs: []string{"streaming.address", "localhost"}},
 		{name: "port", text: "streaming.port = 65536\n", errs: []string{"streaming.port"}},
-		{name: "level", text: "log.level = 'loud'\n", errs: []string{"log.level", "loud"}},
+		{name: "collector", text: "tracing.endpoint = 'collector'\n", errs: []string{"tracing.endpoint", "HOST:PORT"}},
+		{name: "ratio", text: "tracing.sampling_ratio = 1.5\n", errs: []string{"tracing.sampling_ratio", "1.5"}},
+		{name: "no number", text: "tracing.sampling_ratio = nan\n", errs: []string{"tracing.sampling_ratio"}},
+		{name: "negative keep", text: "tracing.keep = -1\n", errs: []string{"tracing.keep", "-1"}},
+		{name: "level", text: "\n[log]\n  level = 'loud'\n", errs: []string{":3:3: log.level", "loud"}},
+		{name: "level in one line", text: "\nlog = {level = 'loud'}\n", errs: []string{":2:8: log.level", "loud"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -85,7 +98,7 @@ level = "debug"
 			if err := os.WriteFile(path, []byte(tt.text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			got, err := Load(path)
+			got, _, err := Load(path)
 			if len(tt.errs) == 0 {
 				want := Default()
 				tt.change(&want)
@@ -107,13 +120,13 @@ level = "debug"
 }
 
 func TestLoadAbsent(t *testing.T) {
-	if _, err := Load(filepath.Join(t.TempDir(), "none.toml")); !errors.Is(err, fs.ErrNotExist) {
+	if _, _, err := Load(filepath.Join(t.TempDir(), "none.toml")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a file that was asked for: %v, want fs.ErrNotExist", err)
 	}
 	if _, err := os.Stat(DefaultPath); err == nil {
 		t.Skip("this machine has a " + DefaultPath)
 	}
-	got, err := Load("")
+	got, _, err := Load("")
 	if err != nil || !reflect.DeepEqual(got, Default()) {
 		t.Errorf("got %+v, %v, want the defaults", got, err)
 	}

@@ -25,6 +25,7 @@ type Request struct {
 	User       security.Identity // resolved against the image
 	Volumes    []spec.ImageID    // the images that Spec.Mounts name, in their order
 	Edits      *DeviceEdits      // of the CDI devices; nil: none
+	HookFiles  []HookFile        // of the host, of which some may be for this container
 	CgroupPath string
 	CgroupV2   bool
 	OpenFiles  uint64 // the highest RLIMIT_NOFILE that can be given
@@ -78,7 +79,10 @@ func Assemble(r Request) (*specs.Spec, error) {
 			GIDMappings:   userMappings(r.Pod, true),
 		},
 	}
-	return oci, edit(oci, r)
+	if err := edit(oci, r); err != nil {
+		return nil, err
+	}
+	return oci, addHooks(oci, r)
 }
 
 func process(r Request) (*specs.Process, error) {

@@ -82,6 +82,19 @@ func (c CDI) missing(cache *cdi.Cache, name string) error {
 	return fmt.Errorf("CDI device %s is not described in %s: %w", name, where, errdefs.ErrNotFound)
 }
 
+// AddEdits returns edits (nil: none) with more that do not come from a description; they are checked as if they did.
+func AddEdits(edits *DeviceEdits, more *cdispec.ContainerEdits) (*DeviceEdits, error) {
+	if err := checkEdits(more); err != nil {
+		return nil, err
+	}
+	out := &DeviceEdits{}
+	if edits != nil {
+		out.Append(edits)
+	}
+	out.Append(&DeviceEdits{ContainerEdits: more})
+	return out, nil
+}
+
 // checkEdits refuses what cannot be honoured.
 func checkEdits(e *cdispec.ContainerEdits) error {
 	switch {
@@ -165,7 +178,7 @@ func edit(oci *specs.Spec, r Request) error {
 	if err := (&DeviceEdits{ContainerEdits: &edits}).Apply(oci); err != nil {
 		return fmt.Errorf("CDI devices: %w: %w", err, errdefs.ErrFailedPrecondition)
 	}
-	if err := checkHooks(r, oci.Hooks); err != nil {
+	if err := checkHooks(oci.Hooks); err != nil {
 		return fmt.Errorf("CDI devices: %w", err)
 	}
 	for _, d := range oci.Linux.Devices {
@@ -175,6 +188,6 @@ func edit(oci *specs.Spec, r Request) error {
 	}
 	// A device with permissions "none" is one to see, not to open; a rule without any would mean all.
 	rules := &oci.Linux.Resources.Devices
-	*rules = slices.DeleteFunc(*rules, func(l specs.LinuxDeviceCgroup) bool { return l.Access == "" })
+	*rules = slices.DeleteFunc(slices.Clone(*rules), func(l specs.LinuxDeviceCgroup) bool { return l.Access == "" })
 	return nil
 }

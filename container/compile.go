@@ -6,6 +6,7 @@ import (
 	"path"
 	"slices"
 
+	"github.com/containerd/errdefs"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
@@ -21,14 +22,19 @@ type Start struct {
 	OCI      *specs.Spec
 	Sandbox  *sandbox.Sandbox
 	Prepared *Prepared
-	Attach   string          // an empty directory of the host, where the root is attached on the way
-	Cgroup   Cgroup          // to join
-	Stdio    [3]*os.File     // nil, all three: a terminal
-	PIDNS    *os.File        // the namespace or a pidfd of the process to share PIDs with; nil: see OCI
-	Seccomp  *seccomp.Filter // nil: none
+	Attach   string      // an empty directory of the host, where the root is attached on the way
+	Cgroup   Cgroup      // to join
+	Stdio    [3]*os.File // nil, all three: a terminal
+	PIDNS    *os.File    // a pidfd of the process to share PIDs with; nil: see OCI
+	// SharedPIDs is the namespace of PIDNS, where the kernel mounts a proc for it from outside
+	// (nsutil.ProbeProcPIDNS); else nil.
+	SharedPIDs *os.File
+	Seccomp    *seccomp.Filter // nil: none
 	// Meeting is where the program waits for the hooks of the specification; nil: it has none of
 	// those that run before the command does.
 	Meeting *os.File
+	// Stages is where the program notes how far it has come; nil: nowhere.
+	Stages *nsutil.Stages
 	// OOMScoreFloor is the lowest oom_score_adj the keeper may give; lower wishes become it.
 	OOMScoreFloor int
 }
@@ -36,7 +42,7 @@ type Start struct {
 // Cgroup is how a process joins its cgroup: by writing itself into files (v1), or by being born
 // in a directory (v2). Either may be empty.
 type Cgroup struct {
-	Procs []*os.File
+	Procs []string
 	Dir   *os.File
 	// Shown is what a container sees of it below /sys/fs/cgroup on v1.
 	Shown []cgroup.Directory
@@ -44,7 +50,12 @@ type Cgroup struct {
 
 // Compile makes the program that sets up the container and executes its command. With a
 // terminal, it gives back the console's master side.
+//
+// ErrInvalidArgument: the specification, which others may have edited, lacks what a container cannot be without.
 func Compile(s Start) (*nsutil.Program, error) {
+	if err := complete(s.OCI); err != nil {
+		return nil, err
+	}
 	c := &compiler{Start: s, b: nsutil.NewBuilder(), kernel: map[int]nsutil.Slot{}}
 	process, err := newCredentials(s.OCI.Process, s.Seccomp)
 	if err != nil {
@@ -52,9 +63,15 @@ func Compile(s Start) (*nsutil.Program, error) {
 	}
 	c.b.Grow(320, 12<<10) // what containers take, with some volumes
 	c.join()
+	c.b.Stage(c.Stages, "fork, join the cgroup")
 	c.b.Chdir(c.Attach)
 	c.enterNamespaces()
+	c.b.Stage(c.Stages, "namespaces")
 	c.mountKernel(func(string) bool { return true })
+	if !ownDev(s.OCI) { // what the volume has for it may be anything (CVE-2025-31133)
+		c.null = c.b.CloneHost("/dev/null").FD()
+	}
+	c.b.Stage(c.Stages, "the kernel's file systems")
 	if rootfs := c.attachRoot(); HooksBeforeRoot(s.OCI) {
 		c.root = rootfs
 		c.fillRoot()
@@ -68,10 +85,33 @@ func Compile(s Start) (*nsutil.Program, error) {
 	if HooksInRoot(s.OCI) {
 		c.meet()
 	}
-	c.stdio()
-	process.take(c.b)
+	c.b.Stage(c.Stages, "root and volumes")
+	session := c.stdio()
+	if c.joinsLate() {
+		process.takeForking(c.b, session)
+	} else {
+		session()
+		process.take(c.b)
+	}
 	process.execute(c.b)
 	return c.b.Program(), nil
+}
+
+func complete(oci *specs.Spec) error {
+	missing := ""
+	switch {
+	case oci.Process == nil || len(oci.Process.Args) == 0:
+		missing = "process.args"
+	case oci.Process.Capabilities == nil:
+		missing = "process.capabilities"
+	case oci.Root == nil:
+		missing = "root"
+	case oci.Linux == nil:
+		missing = "linux"
+	default:
+		return nil
+	}
+	return fmt.Errorf("specification: %s is missing: %w", missing, errdefs.ErrInvalidArgument)
 }
 
 // compiler holds what the parts of one compilation share.
@@ -81,6 +121,7 @@ type compiler struct {
 	kernel  map[int]nsutil.Slot // the kernel's file systems, mounted but attached nowhere, by their index in the specification
 	cgroups []nsutil.Slot       // likewise, the clone of each directory in Cgroup.Shown
 	root    nsutil.FD           // the container's root, once entered
+	null    nsutil.FD           // the host's /dev/null, for a container whose /dev is a volume
 }
 
 // userNS says whether the pod has a user namespace.
@@ -97,18 +138,14 @@ func (c *compiler) join() {
 	if c.Cgroup.Dir != nil {
 		c.b.IntoCgroup(c.b.File(c.Cgroup.Dir, "cgroup"))
 	}
-	for _, f := range c.Cgroup.Procs {
-		c.b.Write(c.b.File(f, cgroupLabel(f)), "0")
+	for _, file := range c.Cgroup.Procs {
+		c.b.JoinCgroup(file)
 	}
 	adj := 0 // the keeper's own is lower
 	if c.OCI.Process.OOMScoreAdj != nil {
 		adj = *c.OCI.Process.OOMScoreAdj
 	}
 	c.b.WriteFile("/proc/self/oom_score_adj", fmt.Sprint(max(adj, c.OOMScoreFloor)))
-}
-
-func cgroupLabel(f *os.File) string {
-	return "cgroup " + path.Base(f.Name())
 }
 
 // enterNamespaces joins the pod's and makes the container's own. The user namespace comes first:
@@ -119,7 +156,10 @@ func (c *compiler) enterNamespaces() {
 			c.b.SetNS(c.b.File(f, "pod"), kind.Flag())
 		}
 	}
-	if c.PIDNS != nil {
+	switch {
+	case c.joinsLate():
+		c.b.SetNS(c.b.File(c.SharedPIDs, "target"), unix.CLONE_NEWPID)
+	case c.PIDNS != nil:
 		c.b.IntoPIDs(c.b.File(c.PIDNS, "target"))
 	}
 	if c.owns(specs.UserNamespace) {
@@ -130,6 +170,12 @@ func (c *compiler) enterNamespaces() {
 	if c.userNS() {
 		c.b.SetIDs(0, 0, nil)
 	}
+}
+
+// joinsLate says whether the container appears among its neighbours as late as a command in it does (bornLate).
+// Hooks are told of the process before that, and want to find all of it.
+func (c *compiler) joinsLate() bool {
+	return c.SharedPIDs != nil && c.bornLate() && !HooksBeforeRoot(c.OCI) && !HooksInRoot(c.OCI)
 }
 
 // ownNamespaces makes the container's own. A PID namespace shows in children only: either the child is
@@ -161,8 +207,12 @@ func (c *compiler) mountKernel(wanted func(fstype string) bool) {
 			continue
 		}
 		o := parseOptions(m)
-		source := nsutil.Option{Key: "source", Value: m.Source}
-		c.kernel[i] = c.b.Mount(m.Type, o.attr.Set, append([]nsutil.Option{source}, o.data...)...)
+		options := append([]nsutil.Option{{Key: "source", Value: m.Source}}, o.data...)
+		if m.Type == "proc" && c.joinsLate() {
+			pids := c.b.File(c.SharedPIDs, "target")
+			options = append(options, nsutil.Option{Key: nsutil.ProcPIDNS, File: &pids})
+		}
+		c.kernel[i] = c.b.Mount(m.Type, o.attr.Set, options...)
 	}
 }
 
@@ -188,24 +238,39 @@ func (c *compiler) fillRoot() {
 	c.hide()
 }
 
+// attachMounts attaches proc after all others: a link of the image that leads a volume to /proc, leads it below that
+// (CVE-2019-16884).
 func (c *compiler) attachMounts() {
+	isProc := func(m specs.Mount) bool { return m.Destination == "/proc" }
 	for i, m := range c.OCI.Mounts {
-		src := c.Prepared.Sources[i]
-		if src.File != nil {
-			place := c.b.Place(c.root, m.Destination, !src.IsDir)
-			c.b.Attach(c.b.File(src.File, sourceLabel(m)), place.FD())
-			continue
-		}
-		place := c.kernelPlace
-		if m.Type == "tmpfs" && m.Destination != "/dev" {
-			place = func(dest string) nsutil.Slot { return c.b.Place(c.root, dest, false) }
-		}
-		c.b.Attach(c.kernel[i].FD(), place(m.Destination).FD())
-		if m.Type == cgroupType {
-			c.attachCgroups(c.kernel[i].FD(), parseOptions(m).attr)
+		if !isProc(m) {
+			c.attachMount(i, m)
 		}
 	}
+	if i := slices.IndexFunc(c.OCI.Mounts, isProc); i >= 0 {
+		c.attachMount(i, c.OCI.Mounts[i])
+	}
 }
+
+func (c *compiler) attachMount(i int, m specs.Mount) {
+	src := c.Prepared.Sources[i]
+	mount := c.kernel[i].FD()
+	if src.File != nil {
+		mount = c.b.File(src.File, sourceLabel(m))
+	}
+	exact := slices.Contains(kernelPlaces, m.Destination) || src.File == nil && m.Type != "tmpfs"
+	if exact {
+		c.b.Attach(mount, c.kernelPlace(m.Destination).FD())
+	} else {
+		c.b.Attach(mount, c.b.Place(c.root, m.Destination, !src.IsDir).FD())
+	}
+	if m.Type == cgroupType {
+		c.attachCgroups(mount, parseOptions(m).attr)
+	}
+}
+
+// kernelPlaces are where it matters that what is mounted is there, whoever mounted it (hostType).
+var kernelPlaces = []string{"/proc", "/sys", "/dev"}
 
 func sourceLabel(m specs.Mount) string {
 	if m.Source == "" {
@@ -233,7 +298,10 @@ func (c *compiler) hide() {
 	if len(c.OCI.Linux.MaskedPaths) == 0 {
 		return
 	}
-	null := c.b.OpenExact(c.root, "/dev/null").FD()
+	null := c.null
+	if ownDev(c.OCI) {
+		null = c.b.OpenExact(c.root, "/dev/null").FD()
+	}
 	var options []nsutil.Option
 	if label := c.OCI.Linux.MountLabel; label != "" {
 		options = append(options, nsutil.Option{Key: contextOption, Value: label})
@@ -253,23 +321,23 @@ func (c *compiler) finishRoot() {
 	}
 }
 
-// stdio gives the process its descriptors: pipes, or a new terminal of the container's own devpts.
-func (c *compiler) stdio() {
+// stdio gives the process its descriptors: pipes, or a new terminal of the container's own devpts. It returns what
+// makes the session.
+func (c *compiler) stdio() (session func()) {
 	if !c.OCI.Process.Terminal {
 		c.pipes()
-		return
+		return func() { c.b.NewSession(false) }
 	}
 	tty := c.b.Terminal(c.root, c.OCI.Process.User.UID)
 	console := c.b.Place(c.root, "/dev/console", true)
 	c.b.Attach(c.b.CloneTree(tty.FD(), false).FD(), console.FD())
 	c.b.Stdio(tty.FD(), tty.FD(), tty.FD())
-	c.b.NewSession(true)
+	return func() { c.b.NewSession(true) }
 }
 
 // pipes makes the given files the process's stdio.
 func (c *compiler) pipes() {
 	c.b.Stdio(c.b.File(c.Stdio[0], "stdin"), c.b.File(c.Stdio[1], "stdout"), c.b.File(c.Stdio[2], "stderr"))
-	c.b.NewSession(false)
 }
 
 // newCredentials checks and translates what the process may do.

@@ -3,6 +3,8 @@ package container
 import (
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -106,11 +108,45 @@ func TestProgramOnCgroupV1(t *testing.T) {
 			s.OCI.Mounts[i].Type = cgroupType
 		}
 	}
-	s.Cgroup = Cgroup{Procs: []*os.File{place(t, "memory"), place(t, "cpu")}, Shown: []cgroup.Directory{
+	s.Cgroup = Cgroup{Procs: []string{"/sys/fs/cgroup/memory/kubepods/pod1/c0ffee/tasks", "/sys/fs/cgroup/cpu,cpuacct/kubepods/pod1/c0ffee/tasks"}, Shown: []cgroup.Directory{
 		{Hierarchy: "memory", Controllers: []string{"memory"}, Path: "/sys/fs/cgroup/memory/kubepods/pod1/c0ffee"},
 		{Hierarchy: "cpu,cpuacct", Controllers: []string{"cpu", "cpuacct"}, Path: "/sys/fs/cgroup/cpu,cpuacct/kubepods/pod1/c0ffee"},
 	}}
 	golden.Check(t, "container-cgroup1", compile(t, s).String())
+}
+
+// TestProgramAmongNeighbours joins the PID namespace of others: the last thing before it is confined.
+func TestProgramAmongNeighbours(t *testing.T) {
+	s := start(t, &spec.Pod{Hostname: "web-0"}, &spec.Container{Security: spec.Security{Namespaces: spec.Namespaces{PID: spec.ModePod}}})
+	s.PIDNS, s.SharedPIDs = place(t, "init"), place(t, "pid")
+	golden.Check(t, "container-shared-pids", compile(t, s).String())
+}
+
+// TestPathsInRoot: once a program is in the container's root, it resolves no path the way a container could have changed:
+// it opens under a root, without magic links, and writes to, changes and mounts on nothing by its name.
+func TestPathsInRoot(t *testing.T) {
+	files, err := filepath.Glob("testdata/container*.golden")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("programs %q, %v", files, err)
+	}
+	for _, file := range files {
+		program, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, after, entered := strings.Cut(string(program), "chdir              /\n")
+		if !entered {
+			t.Errorf("%s: the root is not entered", file)
+		}
+		for line := range strings.Lines(after) {
+			step := strings.Fields(line)
+			switch op := strings.Join(step[1:], " "); {
+			case op == "openat /", strings.HasPrefix(op, "write hooks "): // the root itself, and the rendezvous
+			case slices.Contains([]string{"openat", "open", "write", "chmod", "fchmodat", "chown", "mount", "umount2", "mkdir", "unlinkat", "renameat"}, step[1]):
+				t.Errorf("%s: in the container's root, %s", file, op)
+			}
+		}
+	}
 }
 
 // TestHookPrograms: the program waits with everything in place, before it enters the root and before the

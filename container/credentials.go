@@ -1,9 +1,11 @@
 package container
 
 import (
+	"fmt"
 	"path"
 	"strings"
 
+	"github.com/containerd/errdefs"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
@@ -23,7 +25,34 @@ type credentials struct {
 // label, bounding set, user, capabilities, no_new_privs. The filter goes last where no_new_privs allows
 // it, and else while CAP_SYS_ADMIN is still there (seccomp(2)).
 func (c *credentials) take(b *nsutil.Builder) {
+	c.prepare(b)
+	c.filterEarly(b)
+	c.become(b)
+	c.confine(b)
+}
+
+// takeForking is take for a process that is to be born among others who may have the right to trace it: it does so as
+// late as can be, as the user it will be, and with no capability but its own and the one for the filter. session then
+// makes it a session leader, which a new process is not.
+func (c *credentials) takeForking(b *nsutil.Builder, session func()) {
+	c.prepare(b)
+	c.become(b)
+	meanwhile := nsutil.Caps{Effective: c.caps.Permitted, Permitted: c.caps.Permitted, Inheritable: c.caps.Inheritable}
+	if c.filter != nil && !c.process.NoNewPrivileges {
+		meanwhile.Effective |= 1 << unix.CAP_SYS_ADMIN
+		meanwhile.Permitted |= 1 << unix.CAP_SYS_ADMIN
+	}
+	b.SetCaps(meanwhile)
+	b.Fork()
+	session()
+	c.filterEarly(b)
+	c.confine(b)
+}
+
+// prepare does what takes a right that is soon gone.
+func (c *credentials) prepare(b *nsutil.Builder) {
 	p := c.process
+	b.CloseAbove2() // from here on paths are the container's
 	if p.ApparmorProfile != "" {
 		b.ExecLabel(nsutil.AppArmor, p.ApparmorProfile)
 	}
@@ -36,15 +65,28 @@ func (c *credentials) take(b *nsutil.Builder) {
 	}
 	b.SessionKeyring()
 	b.Umask(0o022)
-	if c.filter != nil && !p.NoNewPrivileges {
+}
+
+// filterEarly sets the filter of a process that will not have the right to later.
+func (c *credentials) filterEarly(b *nsutil.Builder) {
+	if c.filter != nil && !c.process.NoNewPrivileges {
 		b.Seccomp(c.filter.Program, c.filter.Flags)
 	}
+}
+
+// become takes the user, and keeps capabilities meanwhile.
+func (c *credentials) become(b *nsutil.Builder) {
+	u := c.process.User
 	b.LimitBounding(c.caps.Bounding, security.LastCap())
 	b.KeepCaps()
-	b.SetIDs(p.User.UID, p.User.GID, p.User.AdditionalGids)
-	b.Chdir(p.Cwd)
+	b.SetIDs(u.UID, u.GID, u.AdditionalGids)
+	b.ChdirInside(c.process.Cwd)
+}
+
+// confine takes the capabilities, and what cannot be undone.
+func (c *credentials) confine(b *nsutil.Builder) {
 	b.SetCaps(c.caps)
-	if p.NoNewPrivileges {
+	if c.process.NoNewPrivileges {
 		b.NoNewPrivs()
 		if c.filter != nil {
 			b.Seccomp(c.filter.Program, c.filter.Flags)
@@ -74,6 +116,22 @@ func candidates(command string, env []string) []string {
 		out = append(out, path.Join("/", dir, command))
 	}
 	return out
+}
+
+// CheckProcess refuses a process that was changed into one that cannot be.
+func CheckProcess(p *specs.Process) error {
+	if len(p.Args) == 0 {
+		return fmt.Errorf("no command: %w", errdefs.ErrFailedPrecondition)
+	}
+	for _, l := range p.Rlimits {
+		if _, ok := rlimits[l.Type]; !ok || l.Soft > l.Hard {
+			return fmt.Errorf("rlimit %s, soft %d, hard %d: unknown, or above itself: %w", l.Type, l.Soft, l.Hard, errdefs.ErrFailedPrecondition)
+		}
+	}
+	if adj := p.OOMScoreAdj; adj != nil && (*adj < -1000 || *adj > 1000) {
+		return fmt.Errorf("oom_score_adj %d is not between -1000 and 1000: %w", *adj, errdefs.ErrFailedPrecondition)
+	}
+	return nil
 }
 
 // rlimits are the resources by name, getrlimit(2).

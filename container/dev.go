@@ -30,9 +30,13 @@ var defaultLinks = [][2]string{
 }
 
 // populateDev fills the container's /dev. In a user namespace mknod(2) is not allowed: there the
-// host's nodes are bound onto empty files.
+// host's nodes are bound onto empty files. A volume has what it has: it is somebody else's, and may change under us.
 func (c *compiler) populateDev() {
+	if !ownDev(c.OCI) {
+		return
+	}
 	dev := c.b.OpenExact(c.root, "/dev").FD()
+	c.b.Umask(0) // nodes have exact modes
 	for _, d := range defaultNodes {
 		if c.userNS() {
 			c.bindNode("/dev/" + d.name)

@@ -25,8 +25,7 @@ type Entry struct {
 }
 
 // joined are the namespaces an exec joins by the container's pidfd, all at once; the user
-// namespace only where the pod has one: joining one's own is an error (setns(2)). It is born in the PID
-// namespace.
+// namespace only where the pod has one: joining one's own is an error (setns(2)).
 const joined = unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP
 
 // Enter makes the program that executes a command inside a running container, with the
@@ -44,11 +43,22 @@ func Enter(e Entry) (*nsutil.Program, error) {
 	c := &compiler{Start: Start{OCI: &oci, Sandbox: e.Sandbox, Cgroup: e.Cgroup, Stdio: e.Stdio, OOMScoreFloor: e.OOMScoreFloor}, b: nsutil.NewBuilder()}
 	c.join()
 	c.enter(e.PidFD)
-	c.execStdio()
-	creds.take(c.b)
+	session := c.execStdio()
+	if c.bornLate() {
+		creds.takeForking(c.b, session)
+	} else {
+		session()
+		creds.take(c.b)
+	}
 	creds.execute(c.b)
 	return c.b.Program(), nil
 }
+
+// bornLate says when a process that enters a container appears in its PID namespace. There, whoever has CAP_SYS_PTRACE
+// in the user namespace of the runtime's program can look through it for what it has of the host: root directory,
+// descriptors, memory (CVE-2016-9962); PR_SET_DUMPABLE does not help against that (ptrace_may_access, kernel/ptrace.c).
+// A pod's user namespace does, and saves the fork: then it is born there.
+func (c *compiler) bornLate() bool { return !c.userNS() }
 
 // enter joins all namespaces of a container's process.
 func (c *compiler) enter(pidfd *os.File) {
@@ -60,7 +70,11 @@ func (c *compiler) enter(pidfd *os.File) {
 		kinds |= unix.CLONE_NEWTIME
 	}
 	container := c.b.File(pidfd, "container")
-	c.b.IntoPIDs(container)
+	if c.bornLate() {
+		kinds |= unix.CLONE_NEWPID
+	} else {
+		c.b.IntoPIDs(container)
+	}
 	c.b.SetNS(container, kinds)
 	if c.userNS() {
 		c.b.SetIDs(0, 0, nil)
@@ -68,14 +82,14 @@ func (c *compiler) enter(pidfd *os.File) {
 }
 
 // execStdio is stdio for an exec: a terminal is taken from the container's devpts, but
-// /dev/console stays what it was.
-func (c *compiler) execStdio() {
+// /dev/console stays what it was. It returns what makes the session.
+func (c *compiler) execStdio() (session func()) {
 	if !c.OCI.Process.Terminal {
 		c.pipes()
-		return
+		return func() { c.b.NewSession(false) }
 	}
 	c.root = c.b.Open("/", unix.O_PATH).FD()
 	tty := c.b.Terminal(c.root, c.OCI.Process.User.UID)
 	c.b.Stdio(tty.FD(), tty.FD(), tty.FD())
-	c.b.NewSession(true)
+	return func() { c.b.NewSession(true) }
 }

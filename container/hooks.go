@@ -23,13 +23,9 @@ func HooksBeforeRoot(oci *specs.Spec) bool {
 func HooksInRoot(oci *specs.Spec) bool { return oci.Hooks != nil && len(oci.Hooks.StartContainer) > 0 }
 
 // checkHooks refuses hooks that could not run.
-func checkHooks(r Request, h *specs.Hooks) error {
+func checkHooks(h *specs.Hooks) error {
 	if h == nil {
 		return nil
-	}
-	if len(h.CreateContainer) > 0 && r.Pod.Namespaces.User != nil {
-		return fmt.Errorf("hook createContainer %s: cannot be run in a pod with a user namespace, which does not reach the root it is about: %w",
-			h.CreateContainer[0].Path, errdefs.ErrFailedPrecondition)
 	}
 	//lint:ignore SA1019 deprecated, but still in use
 	all := [][]specs.Hook{h.Prestart, h.CreateRuntime, h.CreateContainer, h.StartContainer, h.Poststart, h.Poststop}
@@ -69,6 +65,11 @@ func Hook(h HookRun) *nsutil.Program {
 		c.enter(h.PidFD)
 	}
 	c.pipes()
+	if h.PidFD != nil && c.bornLate() {
+		c.b.CloseAbove2()
+		c.b.Fork()
+	}
+	c.b.NewSession(false)
 	c.b.Umask(0o022)
 	args := h.Hook.Args
 	if len(args) == 0 {

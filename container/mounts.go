@@ -39,10 +39,28 @@ func mounts(r Request) ([]specs.Mount, error) {
 		volumes = slices.DeleteFunc(volumes, func(v specs.Mount) bool { return v.Destination == m.Destination })
 		volumes = append(volumes, m)
 	}
+	volumes = takeDev(out, volumes)
 	slices.SortStableFunc(volumes, func(a, b specs.Mount) int {
 		return cmp.Compare(depth(a.Destination), depth(b.Destination))
 	})
 	return withLabel(append(out, volumes...), r.SELinux.Mount), nil
+}
+
+// takeDev puts a volume that is to be the container's /dev, such as the host's, in the place of the kernel's: what is
+// mounted below it comes after it.
+func takeDev(kernel, volumes []specs.Mount) []specs.Mount {
+	at := func(m specs.Mount) bool { return m.Destination == "/dev" }
+	i := slices.IndexFunc(volumes, at)
+	if i < 0 {
+		return volumes
+	}
+	kernel[slices.IndexFunc(kernel, at)] = volumes[i]
+	return slices.DeleteFunc(volumes, at)
+}
+
+// ownDev says whether the container's /dev is its own, to be filled, and not a volume.
+func ownDev(oci *specs.Spec) bool {
+	return slices.ContainsFunc(oci.Mounts, func(m specs.Mount) bool { return m.Destination == "/dev" && m.Type == "tmpfs" })
 }
 
 // volumes are the request's mounts.

@@ -34,8 +34,14 @@ func resources(r *spec.Resources) *specs.LinuxResources {
 	if r.MemorySwap != 0 {
 		memory.Swap = &r.MemorySwap
 	}
+	if r.MemoryReservation != 0 {
+		memory.Reservation = &r.MemoryReservation
+	}
 	if memory != (specs.LinuxMemory{}) {
 		out.Memory = &memory
+	}
+	if r.Pids != 0 {
+		out.Pids = &specs.LinuxPids{Limit: &r.Pids}
 	}
 	for _, h := range r.Hugepages {
 		out.HugepageLimits = append(out.HugepageLimits, specs.LinuxHugepageLimit{Pagesize: h.PageSize, Limit: h.Limit})

@@ -6,8 +6,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"golang.org/x/sys/unix"
-
 	"tare/nsutil"
 	"tare/spec"
 )
@@ -119,9 +117,7 @@ func (l lower) Close() error {
 	return err
 }
 
-// addLower adds one layer; for a user namespace as an idmapped mount, which the caller closes. An
-// overlay takes layers as descriptors since Linux 6.13 (kernel commit "ovl: specify layers via file
-// descriptors"), and before that only by a path that is in sight.
+// addLower adds one layer; for a user namespace as an idmapped mount, which the caller closes.
 func addLower(fs *nsutil.FSContext, dir string, userns *os.File) (l lower, err error) {
 	if userns == nil {
 		return l, fs.SetString("lowerdir+", dir)
@@ -132,14 +128,8 @@ func addLower(fs *nsutil.FSContext, dir string, userns *os.File) (l lower, err e
 	if err := nsutil.IDMapMount(l.mount, userns, false); err != nil {
 		return l, err
 	}
-	err = fs.SetFile("lowerdir+", l.mount)
-	if !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EBADF) {
-		return l, err
-	}
-	if l.attached, err = nsutil.AttachForNow(l.mount); err != nil {
-		return l, err
-	}
-	return l, fs.SetString("lowerdir+", l.attached.Path)
+	l.attached, err = fs.AddLower(l.mount)
+	return l, err
 }
 
 // RootOwner is the host id of a pod's root user and group.

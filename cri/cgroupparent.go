@@ -9,7 +9,7 @@ import (
 // systemd slice ("kubepods-pod1.slice"). Which of them the driver takes is the driver's
 // affair.
 func cgroupParent(parent string, at field) (string, error) {
-	if err := at.text(parent); err != nil {
+	if err := at.path(parent); err != nil {
 		return "", err
 	}
 	parts := strings.Split(parent, "/")

@@ -34,13 +34,13 @@ func wireContainerStats(c stats.Container) *runtime.ContainerStats {
 	out.Cpu = wireCPU(c.Usage, c.NanoCores)
 	out.Memory = wireMemory(c.Usage)
 	out.Swap = wireSwap(c.Usage)
-	out.Io = &runtime.IoUsage{Timestamp: nanos(c.Usage.Time), Psi: wirePressure(c.Usage.IOPressure)}
+	out.Io = &runtime.IoUsage{Timestamp: spec.Nanos(c.Usage.Time), Psi: wirePressure(c.Usage.IOPressure)}
 	return out
 }
 
 func wireCPU(u *cgroup.Usage, nanoCores uint64) *runtime.CpuUsage {
 	return &runtime.CpuUsage{
-		Timestamp: nanos(u.Time), UsageCoreNanoSeconds: number(uint64(u.CPU.Total)),
+		Timestamp: spec.Nanos(u.Time), UsageCoreNanoSeconds: number(uint64(u.CPU.Total)),
 		UsageNanoCores: number(nanoCores), Psi: wirePressure(u.CPUPressure),
 	}
 }
@@ -48,7 +48,7 @@ func wireCPU(u *cgroup.Usage, nanoCores uint64) *runtime.CpuUsage {
 func wireMemory(u *cgroup.Usage) *runtime.MemoryUsage {
 	m := &u.Memory
 	out := &runtime.MemoryUsage{
-		Timestamp: nanos(u.Time), WorkingSetBytes: number(m.WorkingSet()), UsageBytes: number(m.Current),
+		Timestamp: spec.Nanos(u.Time), WorkingSetBytes: number(m.WorkingSet()), UsageBytes: number(m.Current),
 		RssBytes: number(m.Anon), PageFaults: number(m.Faults), MajorPageFaults: number(m.MajorFaults),
 		Psi: wirePressure(u.MemoryPressure),
 	}
@@ -59,7 +59,7 @@ func wireMemory(u *cgroup.Usage) *runtime.MemoryUsage {
 }
 
 func wireSwap(u *cgroup.Usage) *runtime.SwapUsage {
-	out := &runtime.SwapUsage{Timestamp: nanos(u.Time), SwapUsageBytes: number(u.Memory.Swap)}
+	out := &runtime.SwapUsage{Timestamp: spec.Nanos(u.Time), SwapUsageBytes: number(u.Memory.Swap)}
 	if free, limited := u.Memory.SwapAvailable(); limited {
 		out.SwapAvailableBytes = number(free)
 	}

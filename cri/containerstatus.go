@@ -4,12 +4,13 @@ import (
 	"cmp"
 	"context"
 	"slices"
-	"time"
+	"strings"
 
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"tare/spec"
 	"tare/store"
 )
 
@@ -39,7 +40,7 @@ func wireContainerStatuses(p *store.Pod) []*runtime.ContainerStatus {
 func wireContainerStatus(c *store.Container) *runtime.ContainerStatus {
 	return &runtime.ContainerStatus{
 		Id: string(c.ID), Metadata: wireContainerMetadata(c), State: wireContainerState(c.State),
-		CreatedAt: nanos(c.CreatedAt), StartedAt: nanos(c.StartedAt), FinishedAt: nanos(c.FinishedAt),
+		CreatedAt: spec.Nanos(c.CreatedAt), StartedAt: spec.Nanos(c.StartedAt), FinishedAt: spec.Nanos(c.FinishedAt),
 		ExitCode: c.ExitCode, Reason: c.Reason, Message: c.Message,
 		Image: wireContainerImage(c), ImageRef: c.ImageRef, ImageId: string(c.Image),
 		Labels: c.Spec.Labels, Annotations: c.Spec.Annotations,
@@ -84,14 +85,6 @@ func wireUser(u store.User) *runtime.LinuxContainerUser {
 	return out
 }
 
-// nanos is a time as CRI counts it; one that never came is 0.
-func nanos(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.UnixNano()
-}
-
 // containerInfo is what a verbose status shows beyond CRI; the keys are those crictl's users know.
 func containerInfo(c *store.Container) any {
 	return struct {
@@ -101,5 +94,21 @@ func containerInfo(c *store.Container) any {
 		Namespaces  map[string]uint64 `json:"namespaces,omitempty"`
 		CgroupPath  string            `json:"cgroupPath,omitempty"`
 		RuntimeSpec *specs.Spec       `json:"runtimeSpec,omitempty"`
-	}{string(c.Pod), c.State.String(), c.Pid, c.Namespaces, c.CgroupPath, c.OCI}
+	}{string(c.Pod), c.State.String(), c.Pid, c.Namespaces, c.CgroupPath, shown(c.OCI)}
+}
+
+// shown is a specification without the values of its variables, some of which are secrets of the cluster's: those who
+// read what a tool printed need not be those who may read them.
+func shown(oci *specs.Spec) *specs.Spec {
+	if oci == nil || oci.Process == nil {
+		return oci
+	}
+	out, process := *oci, *oci.Process
+	process.Env = slices.Clone(process.Env)
+	for i, variable := range process.Env {
+		name, _, _ := strings.Cut(variable, "=")
+		process.Env[i] = name + "=…"
+	}
+	out.Process = &process
+	return &out
 }

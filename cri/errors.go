@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 
 	"github.com/containerd/errdefs"
 	"google.golang.org/grpc/codes"
@@ -36,6 +37,18 @@ var classes = []struct {
 	{errdefs.IsAborted, codes.Aborted},
 	{errdefs.IsUnavailable, codes.Unavailable},
 	{errdefs.IsInternal, codes.Internal},
+	{isExhausted, codes.ResourceExhausted},
+}
+
+// isExhausted says whether the host had no more of something: space or inodes, quota, descriptors, memory,
+// processes (which fork(2) tells by EAGAIN).
+func isExhausted(err error) bool {
+	for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EAGAIN} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
 }
 
 func is(target error) func(error) bool {

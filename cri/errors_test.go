@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"syscall"
 	"testing"
 
 	"github.com/containerd/errdefs"
@@ -39,6 +41,9 @@ func TestWireError(t *testing.T) {
 		{"deadline", wrap(context.DeadlineExceeded), codes.DeadlineExceeded, ""},
 		{"deadline with a class", fmt.Errorf("%w: %w", errdefs.ErrUnavailable, context.DeadlineExceeded), codes.DeadlineExceeded, ""},
 		{"canceled", wrap(context.Canceled), codes.Canceled, ""},
+		{"full disk", wrap(&os.PathError{Op: "write", Path: "/run/a", Err: syscall.ENOSPC}), codes.ResourceExhausted, "start container 12ab: write /run/a: no space left on device"},
+		{"no more processes", wrap(os.NewSyscallError("fork", syscall.EAGAIN)), codes.ResourceExhausted, ""},
+		{"class before errno", wrap(fmt.Errorf("%w: %w", syscall.ENOSPC, errdefs.ErrNotFound)), codes.NotFound, ""},
 		{"no class", wrap(io.ErrUnexpectedEOF), codes.Unknown, "start container 12ab: unexpected EOF"},
 		{"status", status.Error(codes.Aborted, "x"), codes.Aborted, "x"},
 		{

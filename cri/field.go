@@ -72,9 +72,23 @@ func (f field) word(value string) error {
 	return nil
 }
 
+// pathMax is the longest path the kernel takes at once, without its NUL byte (PATH_MAX, path_resolution(7)).
+const pathMax = 4095
+
+// path refuses a text that is longer than any path.
+func (f field) path(value string) error {
+	if len(value) > pathMax {
+		return f.errorf("%d bytes are longer than a path may be: %d", len(value), pathMax)
+	}
+	return f.text(value)
+}
+
 // absolute refuses a path that is not absolute.
 func (f field) absolute(value string) error {
 	if err := f.required(value); err != nil {
+		return err
+	}
+	if err := f.path(value); err != nil {
 		return err
 	}
 	if !path.IsAbs(value) {
@@ -85,7 +99,7 @@ func (f field) absolute(value string) error {
 
 // within refuses a relative path that leaves the directory it is relative to.
 func (f field) within(value string) error {
-	if err := f.text(value); err != nil {
+	if err := f.path(value); err != nil {
 		return err
 	}
 	if clean := path.Clean(value); path.IsAbs(value) || clean == ".." || strings.HasPrefix(clean, "../") {

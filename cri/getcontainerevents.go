@@ -13,7 +13,7 @@ import (
 )
 
 // eventDepth is how many events a subscriber may leave unread: those of some hundred pods that
-// start at once. Each costs a pointer or two, as records are shared.
+// start at once. Each holds its version of a pod's record, two kilobytes or so.
 const eventDepth = 4096
 
 var eventTypes = map[store.ChangeKind]runtime.ContainerEventType{

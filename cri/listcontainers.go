@@ -16,10 +16,12 @@ func (s *Server) ListContainers(_ context.Context, r *runtime.ListContainersRequ
 	if err := containerState(r.Filter); err != nil {
 		return nil, err
 	}
-	resp := &runtime.ListContainersResponse{}
-	for _, c := range s.containers(r.Filter) {
-		resp.Containers = append(resp.Containers, wireContainer(c))
+	list, err := s.containerList.list(s.containers(r.Filter))
+	if err != nil {
+		return nil, err
 	}
+	resp := &runtime.ListContainersResponse{}
+	respond(resp, list)
 	return resp, nil
 }
 
@@ -62,7 +64,7 @@ func wireContainer(c *store.Container) *runtime.Container {
 	return &runtime.Container{
 		Id: string(c.ID), PodSandboxId: string(c.Pod), Metadata: wireContainerMetadata(c),
 		Image: wireContainerImage(c), ImageRef: c.ImageRef, ImageId: string(c.Image),
-		State: wireContainerState(c.State), CreatedAt: nanos(c.CreatedAt),
+		State: wireContainerState(c.State), CreatedAt: spec.Nanos(c.CreatedAt),
 		Labels: c.Spec.Labels, Annotations: c.Spec.Annotations,
 	}
 }

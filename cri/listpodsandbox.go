@@ -16,10 +16,12 @@ func (s *Server) ListPodSandbox(_ context.Context, r *runtime.ListPodSandboxRequ
 	if err := podState(r.Filter); err != nil {
 		return nil, err
 	}
-	resp := &runtime.ListPodSandboxResponse{}
-	for _, p := range s.pods(r.Filter) {
-		resp.Items = append(resp.Items, wirePod(p))
+	list, err := s.podList.list(s.pods(r.Filter))
+	if err != nil {
+		return nil, err
 	}
+	resp := &runtime.ListPodSandboxResponse{}
+	respond(resp, list)
 	return resp, nil
 }
 

@@ -8,6 +8,7 @@ import (
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"tare/cgroup"
+	"tare/spec"
 	"tare/stats"
 )
 
@@ -69,7 +70,7 @@ func (m *measurement) apply(metrics []metric) []*runtime.Metric {
 	for i := range metrics {
 		for _, v := range metrics[i].read(m) {
 			out = append(out, &runtime.Metric{
-				Name: metrics[i].name, Timestamp: nanos(v.at), MetricType: metrics[i].kind,
+				Name: metrics[i].name, Timestamp: spec.Nanos(v.at), MetricType: metrics[i].kind,
 				LabelValues: slices.Concat(m.labels, v.labels), Value: number(v.n),
 			})
 		}

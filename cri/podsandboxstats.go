@@ -5,6 +5,7 @@ import (
 
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"tare/spec"
 	"tare/stats"
 	"tare/store"
 )
@@ -25,8 +26,8 @@ func (s *Server) podStats(p *store.Pod) *runtime.PodSandboxStats {
 func wirePodStats(p stats.Pod) *runtime.PodSandboxStats {
 	linux := &runtime.LinuxPodSandboxStats{
 		Cpu: wireCPU(p.Usage, p.NanoCores), Memory: wireMemory(p.Usage), Network: wireTraffic(p),
-		Process: &runtime.ProcessUsage{Timestamp: nanos(p.Time), ProcessCount: number(p.Processes)},
-		Io:      &runtime.IoUsage{Timestamp: nanos(p.Usage.Time), Psi: wirePressure(p.Usage.IOPressure)},
+		Process: &runtime.ProcessUsage{Timestamp: spec.Nanos(p.Time), ProcessCount: number(p.Processes)},
+		Io:      &runtime.IoUsage{Timestamp: spec.Nanos(p.Usage.Time), Psi: wirePressure(p.Usage.IOPressure)},
 	}
 	for _, c := range p.Containers {
 		linux.Containers = append(linux.Containers, wireContainerStats(c))
@@ -47,7 +48,7 @@ const defaultInterface = "eth0"
 // one that is not connected yet or any more: kubelets end with a panic when usage comes without a
 // default interface (addCRIPodNetworkStats in pkg/kubelet/stats).
 func wireTraffic(p stats.Pod) *runtime.NetworkUsage {
-	out := &runtime.NetworkUsage{Timestamp: nanos(p.Time)}
+	out := &runtime.NetworkUsage{Timestamp: spec.Nanos(p.Time)}
 	for _, i := range p.Network {
 		usage := &runtime.NetworkInterfaceUsage{
 			Name: i.Name, RxBytes: number(i.Rx.Bytes), RxErrors: number(i.Rx.Errors),

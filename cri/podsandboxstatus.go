@@ -9,6 +9,7 @@ import (
 
 	"tare/spec"
 	"tare/store"
+	"tare/trace"
 )
 
 // PodSandboxStatus tells of a pod sandbox and its containers as they are in one record.
@@ -22,7 +23,7 @@ func (s *Server) PodSandboxStatus(_ context.Context, r *runtime.PodSandboxStatus
 		Status: wirePodStatus(p), ContainersStatuses: wireContainerStatuses(p), Timestamp: now.UnixNano(),
 	}
 	if r.Verbose {
-		resp.Info, err = info("info", podInfo(p))
+		resp.Info, err = info("info", podInfo(p, s.operations(p)))
 	}
 	return resp, err
 }
@@ -83,7 +84,7 @@ func wireNamespaces(ns spec.Namespaces) *runtime.NamespaceOption {
 }
 
 // podInfo is what a verbose status shows beyond CRI.
-func podInfo(p *store.Pod) any {
+func podInfo(p *store.Pod, operations []trace.Tree) any {
 	return struct {
 		State          string            `json:"state"`
 		RuntimeHandler string            `json:"runtimeHandler"`
@@ -91,5 +92,6 @@ func podInfo(p *store.Pod) any {
 		Namespaces     map[string]uint64 `json:"namespaces,omitempty"`
 		CgroupPath     string            `json:"cgroupPath,omitempty"`
 		Config         spec.Pod          `json:"config"`
-	}{p.State.String(), p.Handler, p.NetNS, p.Namespaces, p.CgroupPath, p.Spec}
+		Operations     []trace.Tree      `json:"operations,omitempty"` // where their time went, if they are traced
+	}{p.State.String(), p.Handler, p.NetNS, p.Namespaces, p.CgroupPath, p.Spec, operations}
 }

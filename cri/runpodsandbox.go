@@ -2,7 +2,9 @@ package cri
 
 import (
 	"context"
+	"fmt"
 
+	"github.com/containerd/errdefs"
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"tare/spec"
@@ -21,11 +23,29 @@ func (s *Server) RunPodSandbox(ctx context.Context, r *runtime.RunPodSandboxRequ
 	if err := isolate(p, h); err != nil {
 		return nil, err
 	}
+	if err := checkUserNS(ctx, p, h); err != nil {
+		return nil, err
+	}
 	id, err := s.deps.Sandboxes.RunPod(ctx, p)
 	if err != nil {
 		return nil, err
 	}
 	return &runtime.RunPodSandboxResponse{PodSandboxId: string(id)}, nil
+}
+
+// checkUserNS refuses a pod with a user namespace to a handler that has none, or does not say so.
+func checkUserNS(ctx context.Context, p *spec.Pod, h Handler) error {
+	if p.Namespaces.User == nil {
+		return nil
+	}
+	const at = "linux.security_context.namespace_options.userns_options"
+	switch yes, err := h.UserNamespaces.Wait(ctx); {
+	case err != nil:
+		return fmt.Errorf("%s: mode POD: ask runtime handler %q for its features: %w", at, h.Name, err)
+	case !yes:
+		return fmt.Errorf("%s: mode POD, but user namespaces are not among the features of runtime handler %q on this host: %w", at, h.Name, errdefs.ErrFailedPrecondition)
+	}
+	return nil
 }
 
 // isolate has each container of the pod be isolated, if the handler is for that.

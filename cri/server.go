@@ -6,11 +6,13 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"tare/spec"
 	"tare/stats"
 	"tare/store"
+	"tare/trace"
 )
 
 // Sandboxes makes and ends pod sandboxes. Each call is idempotent: a repeated one joins the one
@@ -79,9 +81,9 @@ type Streams interface {
 // Handler is a runtime handler and what it can do on this kernel.
 type Handler struct {
 	Name              string
-	Isolated          bool // see spec.Pod
-	RecursiveReadonly bool // recursive read-only mounts
-	UserNamespaces    bool // user namespaces and idmapped mounts, both
+	Isolated          bool     // see spec.Pod
+	RecursiveReadonly bool     // recursive read-only mounts
+	UserNamespaces    *Finding // user namespaces and idmapped mounts, both
 }
 
 // Features is what the runtime can do whatever the handler, on this kernel.
@@ -91,7 +93,7 @@ type Features struct {
 	MountOptions              bool
 }
 
-// Deps is all that a Server works with. All fields are required but Config.
+// Deps is all that a Server works with. All fields are required but Tracer and Config.
 type Deps struct {
 	Store      *store.Store
 	Sandboxes  Sandboxes
@@ -107,8 +109,9 @@ type Deps struct {
 	Version       string    // of this build, semantic versioning
 	Handlers      []Handler // the first is the default
 	Features      Features
-	SystemdCgroup bool // the cgroup driver is systemd's, else cgroupfs
-	Config        any  // shown as JSON by a verbose Status; holds no secrets
+	SystemdCgroup bool          // the cgroup driver is systemd's, else cgroupfs
+	Tracer        *trace.Tracer // nil: nothing is recorded
+	Config        any           // shown as JSON by a verbose Status; holds no secrets
 }
 
 // Server implements CRI's two services.
@@ -116,11 +119,18 @@ type Server struct {
 	runtime.UnimplementedRuntimeServiceServer
 	runtime.UnimplementedImageServiceServer
 
-	deps Deps
+	deps          Deps
+	podList       encoded[store.Pod]
+	containerList encoded[store.Container]
 }
 
 // New returns a server, not yet registered.
-func New(deps Deps) *Server { return &Server{deps: deps} }
+func New(deps Deps) *Server {
+	s := &Server{deps: deps}
+	s.podList = encoded[store.Pod]{field: 1, wire: func(p *store.Pod) proto.Message { return wirePod(p) }, entries: map[*store.Pod][]byte{}}
+	s.containerList = encoded[store.Container]{field: 1, wire: func(c *store.Container) proto.Message { return wireContainer(c) }, entries: map[*store.Container][]byte{}}
+	return s
+}
 
 // Register offers both services at r.
 func (s *Server) Register(r grpc.ServiceRegistrar) {
@@ -132,12 +142,16 @@ func (s *Server) Register(r grpc.ServiceRegistrar) {
 const maxMessage = 16 << 20
 
 // Options returns what the gRPC server has to be made with: the limits, and the interceptors that
-// log each RPC, map its error and survive its panic.
-func Options(log *slog.Logger) []grpc.ServerOption {
+// log each RPC, map its error and survive its panic. t, if not nil, records them.
+func Options(log *slog.Logger, t *trace.Tracer) []grpc.ServerOption {
+	interceptors := []grpc.UnaryServerInterceptor{unary(log)}
+	if t != nil {
+		interceptors = append(interceptors, traced(t))
+	}
 	return []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.MaxSendMsgSize(maxMessage),
-		grpc.ChainUnaryInterceptor(unary(log)),
+		grpc.ChainUnaryInterceptor(interceptors...),
 		grpc.ChainStreamInterceptor(stream(log)),
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -90,11 +91,12 @@ func TestSlowSubscriber(t *testing.T) {
 	}
 	s.pod(t, "aa", store.PodReady, nil, ctrs...)
 	states := []store.ContainerState{store.ContainerRunning, store.ContainerExited}
+	finished := []time.Time{{}, time.Now()}
 	const commits = eventDepth/each + 100
 	for i := range commits {
 		_, err := s.store.Update("aa", func(p *store.Pod) error {
 			for _, c := range p.Containers {
-				c.State, c.ExitCode = states[i%2], int32(i)
+				c.State, c.ExitCode, c.FinishedAt = states[i%2], int32(i), finished[i%2]
 			}
 			return nil
 		})

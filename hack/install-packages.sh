@@ -31,9 +31,11 @@ fi
 
 # Not started is not enough: not at the next boot either, and not by a
 # policy-rc.d that was there before and allows it.
-case " $missing " in
-*" nginx "*)
-    update-rc.d nginx disable >/dev/null 2>&1 || true
-    service nginx stop >/dev/null 2>&1 || true
-    ;;
-esac
+for service in nginx containerd; do
+    case " $missing " in
+    *" $service "*)
+        update-rc.d "$service" disable >/dev/null 2>&1 || true
+        service "$service" stop >/dev/null 2>&1 || true
+        ;;
+    esac
+done

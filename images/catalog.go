@@ -11,6 +11,7 @@ import (
 	cimages "github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/errdefs"
 
+	"tare/crash"
 	"tare/spec"
 )
 
@@ -100,9 +101,11 @@ func (c *catalog) add(ctx context.Context, l listing) (spec.Image, error) {
 	}
 	c.holds.hold(img.ID, dirs) // until the listing does
 	defer c.holds.release(img.ID)
+	crash.Point("pull.layers-pinned")
 	if err := c.engine.sync(); err != nil {
 		return spec.Image{}, err
 	}
+	crash.Point("pull.synced")
 	return c.list(ctx, l, img)
 }
 
@@ -131,6 +134,7 @@ func (c *catalog) list(ctx context.Context, l listing, img spec.Image) (spec.Ima
 	if err := c.engine.record(ctx, l); err != nil {
 		return spec.Image{}, err
 	}
+	crash.Point("pull.listed")
 	l.tell(&img)
 	c.publish(c.index().with(img, l.refs, c.pinned))
 	return c.index().images[img.ID], nil
@@ -148,6 +152,7 @@ func (c *catalog) remove(ctx context.Context, ref string) (bool, error) {
 	if err := c.engine.unrecord(ctx, c.index().refsOf(img.ID)); err != nil {
 		return false, err
 	}
+	crash.Point("image-remove.unlisted")
 	c.publish(c.index().without(img.ID))
 	return true, nil
 }
@@ -183,6 +188,7 @@ func (c *catalog) reap(ctx context.Context) error {
 	if err := c.unpinUnheld(c.engine.scope(context.WithoutCancel(ctx))); err != nil {
 		return err
 	}
+	crash.Point("image-remove.unpinned")
 	return c.engine.collect(ctx)
 }
 

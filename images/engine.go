@@ -52,10 +52,9 @@ type engine struct {
 }
 
 func openEngine(ctx context.Context, root string, log *slog.Logger) (*engine, error) {
-	// Others may pass through the root but not list it. The directories below are 0700: layers
-	// hold setuid programs, which no user of the host may reach (CVE-2021-41103). Overlayfs
+	// Layers hold setuid programs, which no user of the host may reach (CVE-2021-41103). Overlayfs
 	// reads its layers with the credentials of who mounted it, so containers are not hindered.
-	if err := os.MkdirAll(root, 0o711); err != nil {
+	if err := os.MkdirAll(root, 0o700); err != nil {
 		return nil, err
 	}
 	file, err := bolt.Open(filepath.Join(root, "meta.db"), 0o600, &bolt.Options{

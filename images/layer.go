@@ -22,6 +22,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"tare/crash"
 )
 
 // layerWriter unpacks the layers of one pull. It is the applier and the snapshotter that
@@ -30,13 +32,14 @@ import (
 type layerWriter struct {
 	snapshots.Snapshotter
 	blobs content.Provider
+	keys  keyring
 
 	mu      sync.Mutex          // guards implied
 	implied map[string][]string // layer directory → directories its tar uses but does not describe
 }
 
-func newLayerWriter(s snapshots.Snapshotter, blobs content.Provider) *layerWriter {
-	return &layerWriter{Snapshotter: s, blobs: blobs, implied: map[string][]string{}}
+func newLayerWriter(s snapshots.Snapshotter, blobs content.Provider, keys keyring) *layerWriter {
+	return &layerWriter{Snapshotter: s, blobs: blobs, keys: keys, implied: map[string][]string{}}
 }
 
 // Apply unpacks the layer at desc into the directory mounts speaks of, and returns the digest of
@@ -51,7 +54,13 @@ func (w *layerWriter) Apply(ctx context.Context, desc ocispec.Descriptor, mounts
 		return ocispec.Descriptor{}, err
 	}
 	defer blob.Close()
-	plain, err := decompress(content.NewReader(blob))
+	packed := content.NewReader(blob)
+	if encrypted(desc) {
+		if packed, err = w.keys.open(packed, desc); err != nil {
+			return ocispec.Descriptor{}, err
+		}
+	}
+	plain, err := decompress(packed)
 	if err != nil {
 		return ocispec.Descriptor{}, damaged(desc, err)
 	}
@@ -73,6 +82,7 @@ func (w *layerWriter) Apply(ctx context.Context, desc ocispec.Descriptor, mounts
 	if err != nil {
 		return ocispec.Descriptor{}, damaged(desc, err)
 	}
+	crash.Point("pull.layer-written")
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.implied[dir] = seen.implied()
@@ -106,6 +116,7 @@ func (w *layerWriter) Commit(ctx context.Context, name, key string, opts ...snap
 			return fmt.Errorf("directories of layer %s: %w", name, err)
 		}
 	}
+	defer crash.Point("pull.layer-committed")
 	return w.Snapshotter.Commit(ctx, name, key, opts...)
 }
 

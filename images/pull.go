@@ -14,6 +14,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/semaphore"
 
+	"tare/crash"
 	"tare/spec"
 )
 
@@ -27,7 +28,7 @@ const maxDownloads = 6
 //
 // Errors, one sentence naming the reference: ErrInvalidArgument (malformed reference, not an
 // image), ErrNotFound (also: not for this platform), ErrUnavailable (registry unreachable or
-// silent), ErrUnauthenticated, ErrPermissionDenied, ErrResourceExhausted (disk full),
+// silent), ErrUnauthenticated, ErrPermissionDenied (also: encrypted, and no key opens it), ErrResourceExhausted (disk full),
 // ErrDataLoss (content is not what its digest or format says), spec.ErrSignatureValidationFailed.
 // Nothing of a failed pull stays.
 func (s *Store) Pull(ctx context.Context, p spec.Pull) (spec.Image, error) {
@@ -79,6 +80,7 @@ func (s *Store) pull(ctx context.Context, named reference.Named, p spec.Pull) (s
 		}
 		return spec.Image{}, err
 	}
+	crash.Point("pull.lease-ended")
 	s.janitor.wake() // the compressed layers are not needed any more
 	return img, s.engine.count(ctx)
 }
@@ -95,9 +97,11 @@ func (s *Store) transfer(ctx context.Context, from remotes.Fetcher, l listing) (
 			s.log.Warn("lease of a pull could not be ended", "image", l.refs[0], "err", endErr)
 		}
 	}()
+	crash.Point("pull.leased")
 	if err := s.unpack(ctx, from, l.target); err != nil {
 		return spec.Image{}, err
 	}
+	crash.Point("pull.unpacked")
 	return s.catalog.add(ctx, l)
 }
 
@@ -112,7 +116,7 @@ func (s *Store) unpack(ctx context.Context, from remotes.Fetcher, target ocispec
 	children = cimages.FilterPlatforms(children, platform)
 	children = cimages.LimitManifests(children, platform, 1)
 
-	writer := newLayerWriter(s.engine.layers, store)
+	writer := newLayerWriter(s.engine.layers, store, s.keys)
 	unpacker, err := unpack.NewUnpacker(ctx, store,
 		unpack.WithUnpackPlatform(unpack.Platform{
 			Platform:                platform,
@@ -127,7 +131,7 @@ func (s *Store) unpack(ctx context.Context, from remotes.Fetcher, target ocispec
 	if err != nil {
 		return err
 	}
-	fetch := cimages.Handlers(refuseUnreadable, remotes.FetchHandler(store, from), s.refuseForeign(), children)
+	fetch := cimages.Handlers(refuseUnreadable, cimages.HandlerFunc(s.keys.refuseLocked), remotes.FetchHandler(store, from), s.refuseForeign(), children)
 	err = cimages.Dispatch(ctx, unpacker.Unpack(fetch), nil, target)
 	// Wait in any case: what it started must not outlive the lease.
 	if _, waitErr := unpacker.Wait(); err == nil {

@@ -1,6 +1,7 @@
 package images
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -18,6 +19,7 @@ type Options struct {
 	RegistryConfig string        // certs.d directory of <host>/hosts.toml; may be empty or absent
 	AuthFile       string        // credentials for pulls that bring none, as docker login writes them; empty: none
 	VerifierDir    string        // programs that judge images; empty: DefaultVerifierDir, if it exists
+	KeysDir        string        // private keys for encrypted layers; empty: DefaultDecryptionKeysDir
 	Pinned         []string      // references and patterns of images reported as never to be collected
 	DialTimeout    time.Duration // to connect to a registry; zero: DefaultDialTimeout
 	ReplyTimeout   time.Duration // from a request to the head of its reply; zero: DefaultReplyTimeout
@@ -37,6 +39,7 @@ type Store struct {
 	engine     *engine
 	registries registries
 	verifier   *verifier
+	keys       keyring
 	catalog    *catalog
 	flights    flights
 	shared     *keyLocks // blobs and layers in transfer
@@ -72,7 +75,7 @@ func Open(ctx context.Context, o Options, log *slog.Logger) (*Store, error) {
 	if err := e.collect(ctx); err != nil { // a full disk must not keep the daemon down
 		log.Warn("unfinished pulls could not be removed", "err", err)
 	}
-	s := &Store{engine: e, registries: registries, verifier: verifier, catalog: c, shared: &keyLocks{}, log: log}
+	s := &Store{engine: e, registries: registries, verifier: verifier, keys: keyring{cmp.Or(o.KeysDir, DefaultDecryptionKeysDir)}, catalog: c, shared: &keyLocks{}, log: log}
 	s.janitor = startJanitor(ctx, c)
 	return s, nil
 }

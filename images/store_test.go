@@ -18,6 +18,7 @@ import (
 
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/errdefs"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"golang.org/x/sys/unix"
 
 	"tare/spec"
@@ -329,9 +330,9 @@ func TestRemoveOnFullDisk(t *testing.T) {
 
 func TestCloseLeavesNothingRunning(t *testing.T) {
 	r := newRegistryServer(t, nil)
-	ref := r.push(t, "app:v1", imageOf(t, layerOf(t, entry{name: "f", body: "x"})))
-	http.DefaultTransport.(*http.Transport).CloseIdleConnections() // the push's
 	before := runtime.NumGoroutine()
+	ref := r.push(t, "app:v1", imageOf(t, layerOf(t, entry{name: "f", body: "x"})))
+	remote.DefaultTransport.(*http.Transport).CloseIdleConnections() // the push's, and those it is still dialing
 	s := openUnclosed(t, Options{Root: t.TempDir()})
 	mustPull(t, s, ref)
 	remove(t, s, ref)

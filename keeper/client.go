@@ -2,10 +2,12 @@ package keeper
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"sync"
+	"syscall"
 
 	"tare/keeper/proto"
 
@@ -22,6 +24,7 @@ type Custody = proto.Custody
 type (
 	Listing = proto.Listing
 	Process = proto.Process
+	State   = proto.State
 )
 
 // States of a Process.
@@ -36,7 +39,9 @@ type Client struct {
 	conn *proto.Conn
 	log  *slog.Logger
 	pid  int
-	lost chan struct{}
+	// program is the digest of what the keeper executes; empty: it does not tell, and cannot be replaced.
+	program string
+	lost    chan struct{}
 
 	mu       sync.Mutex
 	err      error // why the connection ended
@@ -77,7 +82,7 @@ func newClient(ctx context.Context, conn *proto.Conn, o Options) (*Client, error
 		conn.Close()
 		return nil, fmt.Errorf("greet keeper: %w", err)
 	}
-	c.pid = int(w.Pid)
+	c.pid, c.program = int(w.Pid), w.Program
 	return c, nil
 }
 
@@ -103,8 +108,7 @@ func (c *Client) wait(ctx context.Context, call *call, p *proto.Packet) (*proto.
 	}
 	deadline, _ := ctx.Deadline()
 	if err := c.conn.Send(p, deadline); err != nil {
-		c.withdraw(p.ID)
-		return nil, fmt.Errorf("%w: %w", err, errdefs.ErrUnavailable)
+		return nil, c.withdraw(p.ID, err)
 	}
 	select {
 	case <-call.done:
@@ -138,11 +142,21 @@ func (c *Client) enter(call *call, p *proto.Packet) error {
 	return nil
 }
 
-// withdraw takes back a request that was not sent.
-func (c *Client) withdraw(id uint64) {
+// withdraw takes back a request that was not sent, and returns why. When the connection has ended, that is what the reader,
+// which is about to see it, says: whoever gets the error finds Lost closed.
+func (c *Client) withdraw(id uint64, err error) error {
+	for _, ended := range []error{syscall.EPIPE, syscall.ECONNRESET, os.ErrClosed} {
+		if errors.Is(err, ended) {
+			<-c.lost
+		}
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.calls, id)
+	if c.err != nil {
+		return c.err
+	}
+	return fmt.Errorf("%w: %w", err, errdefs.ErrUnavailable)
 }
 
 // giveUp stops waiting for an answer; false: it has come. When it comes later, the reader puts

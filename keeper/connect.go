@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"tare/keeper/proto"
+	"tare/nsutil"
 
 	"github.com/containerd/errdefs"
 )
@@ -43,8 +44,17 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 	if err := o.prepare(); err != nil {
 		return nil, fmt.Errorf("connect to keeper: %w", err)
 	}
+	replaced := o.Binary == ""
 	for {
 		c, err := dial(ctx, o)
+		if err == nil && !replaced && c.program != "" {
+			replaced = true
+			if again, err := c.renew(ctx, o); again {
+				continue
+			} else if err != nil {
+				o.Log.Warn("the keeper stays the one it is", "err", err)
+			}
+		}
 		if err == nil || !nobodyHome(err) || o.Binary == "" {
 			return c, err
 		}
@@ -52,12 +62,41 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 		if err == nil {
 			continue
 		}
-		if !errors.Is(err, errRunning) {
+		if !errors.Is(err, errRunning) && !errors.Is(err, errKilled) {
 			return nil, fmt.Errorf("start keeper: %w: %w", err, errdefs.ErrUnavailable)
 		}
 		select {
 		case <-ctx.Done():
 			return nil, fmt.Errorf("connect to keeper: %w: %w", ctx.Err(), errdefs.ErrUnavailable)
+		case <-time.After(redialPause):
+		}
+	}
+}
+
+// renew has the keeper execute the program that would be started now, if it executes another one, and reports whether to
+// connect anew. On error the keeper is as it was.
+func (c *Client) renew(ctx context.Context, o Options) (again bool, err error) {
+	digest, err := nsutil.FileDigest(o.Binary)
+	if err != nil || digest == c.program {
+		return false, err
+	}
+	program, err := sealed(o.Binary)
+	if err != nil {
+		return false, err
+	}
+	defer program.Close()
+	for {
+		_, err := c.ask(ctx, proto.KindReplace, nil, program)
+		if errdefs.IsUnavailable(err) { // the connection ended
+			c.Close()
+			return true, nil
+		}
+		if !errdefs.IsFailedPrecondition(err) { // it waits for a launch
+			return false, fmt.Errorf("replace keeper: %w", err)
+		}
+		select {
+		case <-ctx.Done():
+			return false, ctx.Err()
 		case <-time.After(redialPause):
 		}
 	}
@@ -74,6 +113,9 @@ func dial(ctx context.Context, o Options) (*Client, error) {
 
 // errRunning is that somebody else's keeper has the lock.
 var errRunning = errors.New("another keeper is starting or ending")
+
+// errKilled is that a keeper was killed before it served, which says nothing of the next one.
+var errKilled = errors.New("the keeper was killed while it started")
 
 // prepare makes the state directory, and the paths good for a process in another directory.
 func (o *Options) prepare() error {
@@ -119,7 +161,12 @@ func start(ctx context.Context, o Options) error {
 		return err
 	}
 	defer ready.Close()
-	proc, err := os.StartProcess(o.Binary, []string{"keeper", "--state", o.StateDir, "--ready", "3"}, &os.ProcAttr{
+	program, err := sealed(o.Binary)
+	if err != nil {
+		return err
+	}
+	defer program.Close()
+	proc, err := os.StartProcess(fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), program.Fd()), []string{"keeper", "--state", o.StateDir, "--ready", "3"}, &os.ProcAttr{
 		Dir:   "/",
 		Env:   []string{},
 		Files: []*os.File{null, log, log, notify},
@@ -132,6 +179,18 @@ func start(ctx context.Context, o Options) error {
 	return awaitReady(ctx, proc, ready, path)
 }
 
+// sealed is a copy of the keeper's program in memory. Until their execve, its children in containers have it as
+// /proc/self/exe, and may be made to execute it by a container's "#!/proc/self/exe": what a container then can open is
+// no file of the host (CVE-2019-5736).
+func sealed(binary string) (*os.File, error) {
+	f, err := os.Open(binary)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return nsutil.SealedProgram("keeper", f)
+}
+
 // awaitReady waits for the byte that a keeper writes when it serves. The goroutine that reaps it
 // ends with it, or with the daemon.
 func awaitReady(ctx context.Context, proc *os.Process, ready *os.File, log string) error {
@@ -139,17 +198,21 @@ func awaitReady(ctx context.Context, proc *os.Process, ready *os.File, log strin
 	go func() {
 		st, _ := proc.Wait()
 		ended <- st
+		ready.SetReadDeadline(time.Now()) // its guard may hold the other end
 	}()
 	stop := context.AfterFunc(ctx, func() { ready.SetReadDeadline(time.Now()) })
 	defer stop()
 	if n, err := ready.Read(make([]byte, 1)); n == 1 {
 		return nil
-	} else if errors.Is(err, os.ErrDeadlineExceeded) {
+	} else if errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() != nil {
 		return ctx.Err()
 	}
 	st := <-ended
 	if st != nil && st.ExitCode() == proto.ExitRunning {
 		return errRunning
+	}
+	if ws, ok := st.Sys().(syscall.WaitStatus); ok && ws.Signaled() && ws.Signal() == syscall.SIGKILL {
+		return errKilled
 	}
 	return fmt.Errorf("%v before it served, see %s", st, log)
 }

@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -58,8 +57,12 @@ func TestCallerGone(t *testing.T) {
 	b.Stdio(held, held, held)
 	b.Exec([]string{"/bin/sleep"}, []string{"sleep", "1000"}, nil)
 	cancel()
-	if _, err := n.Run(ctx, keeper.Run{Key: "a", Program: b.Program(), Tether: true}); err == nil {
+	if ran, err := n.Run(ctx, keeper.Run{Key: "a", Program: b.Program(), Tether: true}); err == nil { // the answer was faster: it is ours
+		defer ran.PidFD.Close()
 		t.Log("the answer was faster")
+		if err := nsutil.PidfdSignal(ran.PidFD, unix.SIGKILL); err != nil {
+			t.Error(err)
+		}
 	}
 	w.Close()
 	if _, err := io.ReadAll(r); err != nil { // until the process that holds w has ended
@@ -141,7 +144,8 @@ func TestForkAndDie(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if kids, err := exec.Command("ps", "--no-headers", "--ppid", strconv.Itoa(n.Pid())).Output(); err == nil {
+	kids, err := exec.Command("ps", "--no-headers", "--ppid", strconv.Itoa(n.Pid())).Output()
+	if err != nil || strings.Count(string(kids), "\n") != 1 || !strings.Contains(string(kids), "keeper-guard") {
 		t.Errorf("children are left:\n%s", kids)
 	}
 }
@@ -288,7 +292,7 @@ func TestOneKeeper(t *testing.T) {
 	}
 }
 
-// TestAdopt kills the keeper under a running container and hands it to the next one: its output
+// TestAdopt kills the keeper and its guard under a running container and hands it to the next keeper: its output
 // goes on into the log, and its exit is known where the kernel keeps it.
 func TestAdopt(t *testing.T) {
 	n := newNode(t)
@@ -299,10 +303,7 @@ func TestAdopt(t *testing.T) {
 	for deadline := time.Now().Add(10 * time.Second); len(lines(t, path, "stdout")) < 1 && time.Now().Before(deadline); {
 	}
 	old := n.Pid()
-	if err := syscall.Kill(old, syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
-	receive(t, n.Lost())
+	n.kill(true)
 	n.connect()
 	if n.Pid() == old {
 		t.Fatal("the killed keeper answers")
@@ -331,10 +332,7 @@ func TestAdopt(t *testing.T) {
 func TestAdoptDead(t *testing.T) {
 	n := newNode(t)
 	ran := n.run(keeper.Run{Key: "a", Program: program(t, nil, nil, "sleep", "1000")})
-	if err := syscall.Kill(n.Pid(), syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
-	receive(t, n.Lost())
+	n.kill(true)
 	if err := nsutil.PidfdSignal(ran.PidFD, unix.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
@@ -369,11 +367,7 @@ func TestLeaks(t *testing.T) {
 		if _, err := n.List(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", n.Pid()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return len(fds)
+		return n.open()
 	}
 	for i := range 20 {
 		round(i)

@@ -7,9 +7,9 @@
 //
 // The life of a container: the daemon makes the output pipes and opens the log, Run passes them,
 // with the program, and returns the pid and a pidfd; signals are sent on the pidfd, without the
-// keeper. The end comes as an Exit to Options.Exited, and is kept until Forget. The daemon holds duplicates of
-// the read ends and of the pidfd meanwhile: when the keeper is killed (Lost), Connect starts another, and
-// Adopt and Put hand over what it needs to go on; in the pipes nothing is lost. When the daemon is
+// keeper. The end comes as an Exit to Options.Exited, and is kept until Forget. When the keeper is
+// killed (Lost), Connect starts another, which takes over all that its guard still holds; what it lacks because the guard was
+// killed, too, Adopt and Put hand over from the duplicates of the read ends and of the pidfd that the daemon has. When the daemon is
 // killed, the next one finds all in List and takes its duplicates with Fetch.
 //
 // Who wants to see a container's output as it comes, subscribes, and reads a copy beside the log.

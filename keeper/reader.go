@@ -30,6 +30,9 @@ func (c *Client) read() {
 }
 
 func (c *Client) answered(p *proto.Packet) {
+	if p.Lost { // a process that runs is ended by its cgroup, or with the connection
+		p.Kind, p.Body = proto.KindFault, proto.FilesLost("daemon").Append(nil)
+	}
 	p.Body = append([]byte(nil), p.Body...) // it is the receiver's buffer
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -81,10 +84,10 @@ var errGone = errors.New("keeper went away")
 
 // end tells everybody who waits that the connection is gone.
 func (c *Client) end(err error) {
-	c.conn.Close()
 	if errors.Is(err, io.EOF) {
 		err = errGone
 	}
+	defer c.conn.Close() // whose request then fails reads why
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.err = fmt.Errorf("%w: %w", err, errdefs.ErrUnavailable)

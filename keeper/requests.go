@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/containerd/errdefs"
+
 	"tare/keeper/proto"
 	"tare/nsutil"
 )
@@ -35,7 +37,8 @@ type Ran struct {
 	Exited <-chan Exit // of a tethered process: has its exit, or is closed when the keeper is lost
 }
 
-// Run runs a program until its execve, or its end. An *nsutil.OpError says which operation failed. When ctx
+// Run runs a program until its execve, or its end. An *nsutil.OpError says which operation failed, ErrInvalidArgument that
+// it has more files than one message carries. When ctx
 // ends early, a tethered process is killed, and another may run all the same: List tells.
 func (c *Client) Run(ctx context.Context, r Run) (Ran, error) {
 	custody := Custody{Stdout: r.Stdout, Stderr: r.Stderr, Log: r.Log}
@@ -49,6 +52,10 @@ func (c *Client) Run(ctx context.Context, r Run) (Ran, error) {
 	}
 	p := &proto.Packet{Kind: proto.KindRun, Body: m.Append(nil)}
 	p.Files = append(append(p.Files, r.Program.Files...), held...)
+	if len(p.Files) > proto.MaxFiles {
+		return Ran{}, fmt.Errorf("%d volumes, devices and the like are more than the kernel passes on at once, %d (SCM_MAX_FD): %w",
+			len(p.Files), proto.MaxFiles, errdefs.ErrInvalidArgument)
+	}
 	call := &call{}
 	if r.Tether {
 		call.tether = r.Key

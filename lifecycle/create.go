@@ -11,10 +11,13 @@ import (
 
 	"tare/cgroup"
 	"tare/container"
+	"tare/crash"
+	"tare/nri"
 	"tare/sandbox"
 	"tare/security"
 	"tare/spec"
 	"tare/store"
+	"tare/trace"
 )
 
 // CreateContainer makes a container in a pod that is ready, without a process yet, and returns its
@@ -23,9 +26,18 @@ import (
 func (r *Runtime) CreateContainer(ctx context.Context, pod spec.PodID, c *spec.Container) (spec.ContainerID, error) {
 	key := fmt.Sprintf("%s/%s/%d", pod, c.Name, c.Attempt)
 	return r.ctrs.do(ctx, key, func(ctx context.Context) (spec.ContainerID, error) {
-		defer r.locks.lock(pod)()
 		d := draft{Runtime: r}
-		return d.create(ctx, pod, c)
+		if err := d.check(pod, c); err != nil {
+			return "", err
+		}
+		id, err := d.create(ctx, pod, c)
+		if err != nil {
+			return "", err
+		}
+		if err := r.Plugins.Apply(ctx, d.answer, id); err != nil {
+			return "", undo(ctx, err, func(ctx context.Context) error { return r.RemoveContainer(ctx, id) })
+		}
+		return id, nil
 	})
 }
 
@@ -39,11 +51,14 @@ type draft struct {
 	labels  spec.Labels // of SELinux
 	img     spec.Image
 	edits   *container.DeviceEdits // of CDI; nil: none
+	hooks   []container.HookFile   // of the host
 	rec     *store.Container
 	live    *process
+	answer  nri.Answer // of plugins, about other containers
 }
 
 func (d *draft) create(ctx context.Context, pod spec.PodID, c *spec.Container) (spec.ContainerID, error) {
+	defer d.locks.lock(pod)()
 	p, err := d.Store.Pod(pod)
 	if err != nil {
 		return "", err
@@ -57,9 +72,6 @@ func (d *draft) create(ctx context.Context, pod spec.PodID, c *spec.Container) (
 	if c.Security.Privileged && !p.Spec.Privileged {
 		return "", fmt.Errorf("linux.security_context.privileged: the pod sandbox is not privileged: %w", errdefs.ErrInvalidArgument)
 	}
-	if err := checkSources(c); err != nil {
-		return "", err
-	}
 	if err := d.Cgroups.Check(container.Limits(c.Resources)); err != nil {
 		return "", fmt.Errorf("linux.resources: %w", err)
 	}
@@ -70,19 +82,41 @@ func (d *draft) create(ctx context.Context, pod spec.PodID, c *spec.Container) (
 	if d.sb, err = d.sandboxOf(pod); err != nil {
 		return "", err
 	}
+	defer d.Plugins.Hold()()
 	if err := d.make(ctx, c); err != nil {
 		return "", err
 	}
+	_, step := trace.Start(ctx, "record")
+	defer step.End(&err)
 	_, err = d.Store.Update(pod, func(p *store.Pod) error {
 		p.Containers[d.rec.ID] = d.rec
 		return nil
 	})
 	if err != nil {
 		d.live.close()
-		return "", undo(ctx, err, func(ctx context.Context) error { return d.removeContainer(ctx, d.rec) })
+		ctx := context.WithoutCancel(ctx)
+		return "", undo(ctx, err, func(context.Context) error {
+			return d.leftovers.remove(string(d.rec.ID), func() error { return d.removeContainer(ctx, d.pod, d.rec) })
+		})
 	}
+	crash.Point("container-create.stored")
 	d.keepProcess(d.live)
+	told(d.Log, d.Plugins.Created(ctx, d.pod, d.rec))
 	return d.rec.ID, nil
+}
+
+// check looks at the volumes of a container that may be made. This comes before the pod's lock is taken: they may
+// be on file systems that do not answer, and the pod can be stopped all the same.
+func (d *draft) check(pod spec.PodID, c *spec.Container) error {
+	_, _, err := d.Store.ContainerByKey(spec.ContainerKey{Pod: pod, Name: c.Name, Attempt: c.Attempt})
+	p, perr := d.Store.Pod(pod)
+	if perr == nil && p.State == store.PodCreating { // known to plugins only, which may be what it waits for
+		return fmt.Errorf("pod %s is %s: %w", pod.Short(), p.State, errNotReady)
+	}
+	if err == nil || perr != nil || p.State != store.PodReady || c.Security.Privileged && !p.Spec.Privileged {
+		return nil // create says so
+	}
+	return checkSources(c)
 }
 
 // checkSources finds volumes whose host path is not there, before anything is made.
@@ -100,6 +134,8 @@ func checkSources(c *spec.Container) error {
 
 // confine finds what the kernel's security modules know the container by, and labels its volumes.
 func (d *draft) confine(ctx context.Context, c *spec.Container) (err error) {
+	ctx, step := trace.Start(ctx, "security modules")
+	defer step.End(&err)
 	if d.profile, err = d.profiles.Of(ctx, &c.Security); err != nil {
 		return fmt.Errorf("linux.security_context.apparmor: %w", err)
 	}
@@ -118,7 +154,9 @@ func (d *draft) confine(ctx context.Context, c *spec.Container) (err error) {
 }
 
 // make resolves the images and the user, and assembles the root file system and the specification.
-func (d *draft) make(ctx context.Context, c *spec.Container) error {
+func (d *draft) make(ctx context.Context, c *spec.Container) (err error) {
+	ctx, step := trace.Start(ctx, "root file system, specification")
+	defer step.End(&err)
 	if err := d.newRecord(c); err != nil {
 		return err
 	}
@@ -126,11 +164,16 @@ func (d *draft) make(ctx context.Context, c *spec.Container) error {
 	if err != nil {
 		return err
 	}
-	d.live = newProcess(d.rec.ID)
+	crash.Point("container-create.images-held")
+	d.live = newProcess(d.rec.ID, drivenBy(d.Runtime, d.pod, d.rec.ID))
 	if err := d.assemble(ctx, lowers); err != nil {
+		if d.rec.OCI != nil {
+			told(d.Log, d.Plugins.RemoveContainer(ctx, d.pod, d.rec))
+		}
 		d.live.close()
 		releaseImages(d.Images, d.rec)
-		return undo(ctx, err, func(context.Context) error { return d.layers.of(d.pod, d.rec.ID, d.sb).Remove() })
+		layer := d.layers.of(d.pod, d.rec.ID, d.sb)
+		return undo(ctx, err, func(context.Context) error { return d.leftovers.remove(layer.Dir, layer.Remove) })
 	}
 	return nil
 }
@@ -160,6 +203,9 @@ func (d *draft) newRecord(c *spec.Container) (err error) {
 			return err
 		}
 	}
+	if d.hooks, err = d.hookDirs.Read(); err != nil {
+		return err
+	}
 	if d.pod.Spec.LogDirectory != "" && c.LogPath != "" {
 		d.rec.LogPath = filepath.Join(d.pod.Spec.LogDirectory, c.LogPath)
 	}
@@ -175,20 +221,25 @@ func (d *draft) assemble(ctx context.Context, lowers []string) error {
 	if err := layer.Make(); err != nil {
 		return err
 	}
+	crash.Point("container-create.layer-made")
 	var err error
 	if d.live.rootfs, err = layer.Mount(lowers); err != nil {
 		return err
 	}
+	crash.Point("container-create.root-assembled")
 	user, err := security.ResolveUser(d.live.rootfs, &d.rec.Spec.Security, d.img.Config.User)
 	if err != nil {
 		return err
 	}
-	d.rec.OCI, err = container.Assemble(container.Request{
+	request := container.Request{
 		ID: d.rec.ID, Spec: &d.rec.Spec, Pod: &d.pod.Spec, PodDir: d.sb.Dir, Image: d.img.Config, User: user,
-		Volumes: d.rec.Volumes, Edits: d.edits, CgroupPath: d.rec.CgroupPath, CgroupV2: d.Cgroups.Mode() == cgroup.Unified,
+		Volumes: d.rec.Volumes, Edits: d.edits, HookFiles: d.hooks, CgroupPath: d.rec.CgroupPath, CgroupV2: d.Cgroups.Mode() == cgroup.Unified,
 		OpenFiles: d.openFiles, AppArmor: d.profile, SELinux: d.labels, OwnDevices: d.ownDevices,
-	})
-	if err != nil {
+	}
+	if d.rec.OCI, err = container.Assemble(request); err != nil {
+		return err
+	}
+	if err := d.adjust(ctx, request); err != nil {
 		return err
 	}
 	u := d.rec.OCI.Process.User

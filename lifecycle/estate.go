@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"os"
 
+	"golang.org/x/sys/unix"
+
 	"tare/keeper"
 	"tare/nsutil"
 	"tare/sandbox"
@@ -46,25 +48,35 @@ func (e *Estate) Close() {
 	}
 }
 
-// Inherit gives the keeper what an earlier one held, and closes the estate. What cannot be given is
-// logged: Recover, which comes next, finds it lost and brings it to its end.
+// Inherit gives the keeper what an earlier one held, as far as it has not taken that over by itself; the estate stays the
+// caller's. What cannot be given is logged: Recover, which comes next, finds it lost and brings it to its end.
 func (r *Runtime) Inherit(ctx context.Context, e *Estate) {
 	if e == nil {
 		return
 	}
-	defer e.Close()
-	var errs []error
+	listing, err := r.Keeper.List(ctx)
+	errs := []error{err}
+	held := map[string]bool{}
+	for _, p := range listing.Processes {
+		held[p.Key] = true
+	}
+	for _, key := range listing.Stored {
+		held[key] = true
+	}
 	for id, sb := range e.pods {
-		if p, err := r.Store.Pod(id); err == nil {
+		if p, err := r.Store.Pod(id); err == nil && !held[sandbox.CustodyKey(id)] {
 			plan := sandbox.New(id, &p.Spec, r.layout)
 			errs = append(errs, plan.Entrust(ctx, sb, r.Keeper))
 		}
 	}
 	for id, f := range e.inits {
+		if held[sandbox.InitKey(id)] {
+			continue
+		}
 		errs = append(errs, adopt(ctx, r.Keeper, sandbox.InitKey(id), keeper.Custody{PidFD: f}))
 	}
 	for id, p := range e.processes {
-		if pod, c, err := r.Store.Container(id); err == nil && p.running() {
+		if pod, c, err := r.Store.Container(id); err == nil && p.running() && !held[string(id)] {
 			errs = append(errs, p.entrust(ctx, r.Keeper, pod, c))
 		}
 	}
@@ -93,6 +105,9 @@ func (p *process) entrust(ctx context.Context, k *keeper.Client, pod *store.Pod,
 
 func adopt(ctx context.Context, k *keeper.Client, key string, held keeper.Custody) error {
 	pid, err := nsutil.PidfdPid(held.PidFD)
+	if errors.Is(err, unix.ESRCH) { // it has ended; the kernel tells how
+		pid, err = 0, nil
+	}
 	if err != nil {
 		return err
 	}

@@ -9,11 +9,14 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
 
 	"tare/container"
+	"tare/crash"
 	"tare/keeper"
 	"tare/nsutil"
 	"tare/spec"
+	"tare/trace"
 )
 
 const (
@@ -23,6 +26,10 @@ const (
 	// execDrain is how long output is waited for after the process has ended: another process
 	// may hold the pipe for ever.
 	execDrain = 250 * time.Millisecond
+	// execKill is how long the end of a killed process is waited for, whose caller's time is over.
+	execKill = 50 * time.Millisecond
+	// endingBound is how long a container whose PID namespace takes no more processes has to end.
+	endingBound = time.Second
 )
 
 // ExecSync runs a command in a running container and returns its output and exit code. When
@@ -57,6 +64,8 @@ func (t *target) execSync(ctx context.Context, cmd []string) (spec.ExecResult, e
 	if err := errors.Join(out.open(hostUser(t.pod, t.ctr)), errOut.open(hostUser(t.pod, t.ctr))); err != nil {
 		return spec.ExecResult{}, err
 	}
+	crash.Point("exec.pipes-made")
+	defer t.done()
 	ran, err := t.enter(ctx, cmd, [3]*os.File{stdin, out.write, errOut.write})
 	out.started()
 	errOut.started()
@@ -64,17 +73,25 @@ func (t *target) execSync(ctx context.Context, cmd []string) (spec.ExecResult, e
 		return spec.ExecResult{}, err
 	}
 	defer ran.PidFD.Close()
-	code, err := await(ctx, ran)
-	out.finish()
-	errOut.finish()
+	crash.Point("exec.launched")
+	ctx, step := trace.Start(ctx, "command")
+	defer step.End(&err)
+	code, err := t.verdict(await(ctx, ran))
+	crash.Point("exec.ended")
 	if err != nil {
 		return spec.ExecResult{}, err
 	}
+	finish(&out, &errOut)
 	return spec.ExecResult{Stdout: out.bytes(), Stderr: errOut.bytes(), ExitCode: code}, nil
 }
 
 // enter launches a command in the container.
-func (t *target) enter(ctx context.Context, cmd []string, stdio [3]*os.File) (keeper.Ran, error) {
+func (t *target) enter(ctx context.Context, cmd []string, stdio [3]*os.File) (_ keeper.Ran, err error) {
+	ctx, step := trace.Start(ctx, "program")
+	defer step.End(&err)
+	if t.live.driven != nil {
+		return t.enterDriven(ctx, cmd, stdio)
+	}
 	sb, err := t.sandboxOf(t.pod.ID)
 	if err != nil {
 		return keeper.Ran{}, err
@@ -83,13 +100,13 @@ func (t *target) enter(ctx context.Context, cmd []string, stdio [3]*os.File) (ke
 	if err != nil {
 		return keeper.Ran{}, err
 	}
-	defer join.Close()
+	defer join.Dir.Close()
 	filter, err := t.filter(t.ctr)
 	if err != nil {
 		return keeper.Ran{}, err
 	}
 	program, err := container.Enter(container.Entry{
-		OCI: t.ctr.OCI, Sandbox: sb, PidFD: t.live.pidfd, Cgroup: join.Cgroup, Args: cmd, Stdio: stdio,
+		OCI: t.ctr.OCI, Sandbox: sb, PidFD: t.live.pidfd, Cgroup: join, Args: cmd, Stdio: stdio,
 		Seccomp: filter, OOMScoreFloor: t.oomFloor,
 	})
 	if err != nil {
@@ -98,9 +115,22 @@ func (t *target) enter(ctx context.Context, cmd []string, stdio [3]*os.File) (ke
 	key := fmt.Sprintf("exec/%s/%d", t.ctr.ID, t.execs.Add(1))
 	ran, err := t.Keeper.Run(ctx, keeper.Run{Key: key, Program: program, Tether: true})
 	if err != nil {
-		return keeper.Ran{}, explainExec(cmd[0], t.ctr.OCI.Process.Cwd, err)
+		return keeper.Ran{}, t.whetherEnded(explainExec(cmd[0], t.ctr.OCI.Process.Cwd, err))
 	}
 	return ran, nil
+}
+
+// whetherEnded gives an error a class that may be there because the container is ending, and its cgroup and PID namespace, which
+// the command was to join, with it.
+func (t *target) whetherEnded(err error) error {
+	var patience time.Duration
+	if errors.Is(err, unix.ENOMEM) { // fork(2) says so, too, where a PID namespace is about to end: pid_namespaces(7)
+		patience = endingBound
+	}
+	if ended, _ := nsutil.PidfdAwaitEnd(t.live.pidfd, patience); !ended && t.live.running() {
+		return err
+	}
+	return fmt.Errorf("%w: container %s has ended: %w", err, t.ctr.ID.Short(), errdefs.ErrFailedPrecondition)
 }
 
 // await waits for the command's end; if ctx ends first, it kills the command.
@@ -112,7 +142,10 @@ func await(ctx context.Context, ran keeper.Ran) (int32, error) {
 		if err := nsutil.PidfdKillTree(ran.PidFD); err != nil {
 			return 0, err
 		}
-		<-ran.Exited
+		select {
+		case <-ran.Exited:
+		case <-time.After(execKill): // the kernel holds it for a file system, or who traces it (ptrace(2))
+		}
 		return 0, context.Cause(ctx)
 	}
 }
@@ -138,12 +171,7 @@ type capture struct {
 }
 
 func (c *capture) open(o owner) (err error) {
-	r, w, err := blockingPipe(o)
-	if err != nil {
-		return err
-	}
-	c.write = w
-	c.read, err = pollable(r)
+	c.read, c.write, err = openPipe(o, readEnd)
 	return err
 }
 
@@ -161,21 +189,32 @@ func (c *capture) started() {
 		defer captureBuffers.Put(buf)
 		for {
 			n, err := c.read.Read(buf[:])
-			c.data = append(c.data, buf[:min(n, maxExecOutput-len(c.data))]...)
+			c.add(buf[:n])
+			if errors.Is(err, os.ErrDeadlineExceeded) { // finish's
+				c.add(remains(c.read))
+			}
 			if err != nil {
-				return // the end, or finish's deadline
+				return
 			}
 		}
 	})
 }
 
+func (c *capture) add(p []byte) {
+	c.data = append(c.data, p[:min(len(p), maxExecOutput-len(c.data))]...)
+}
+
 // captureBuffers are used again: probes run commands all the time.
 var captureBuffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
 
-// finish waits for the stream's end, for a while.
-func (c *capture) finish() {
-	c.read.SetReadDeadline(time.Now().Add(execDrain))
-	c.wg.Wait()
+// finish waits for the streams' ends, for a while.
+func finish(streams ...*capture) {
+	for _, c := range streams {
+		c.read.SetReadDeadline(time.Now().Add(execDrain))
+	}
+	for _, c := range streams {
+		c.wg.Wait()
+	}
 }
 
 func (c *capture) bytes() []byte { return c.data }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"tare/crash"
 	"tare/keeper"
 	"tare/spec"
 	"tare/store"
@@ -60,15 +61,16 @@ type ending struct {
 func (e *ending) record(ctx context.Context) error {
 	live := e.live
 	defer close(live.exited)
-	pod, c, err := e.Store.Container(live.id)
+	pod, _, err := e.Store.Container(live.id)
 	if err != nil {
 		return err
 	}
+	crash.Point("container-exit.reported")
 	oom, err := oomKilled(live)
 	if err != nil {
 		e.Log.Warn("read oom events", slog.String("container", string(live.id)), slog.Any("err", err))
 	}
-	_, err = e.Store.Update(pod.ID, changeContainer(live.id, func(c *store.Container) (err error) {
+	pod, err = e.Store.Note(pod.ID, changeContainer(live.id, func(c *store.Container) (err error) {
 		c.Pid, c.FinishedAt = 0, e.exit.Time
 		if c.FinishedAt.Before(c.StartedAt) { // it ended before its start was on record
 			c.FinishedAt = c.StartedAt
@@ -80,11 +82,25 @@ func (e *ending) record(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	c := pod.Containers[live.id]
+	crash.Point("container-exit.stored")
+	e.tellPlugins(ctx, pod, c)
 	return all(
-		func() error { return removeCgroup(ctx, e.Cgroups, c) },
-		func() error { return live.leaveCustody(ctx, e.Keeper, c) },
+		func() error { return removeCgroup(ctx, e.Runtime, pod, c) },
+		passed("container-exit.cgroup-removed"),
+		func() error { return e.leaveCustody(ctx, c) },
+		passed("container-exit.custody-left"),
 		func() error { e.hooksOf(pod, c).poststop(ctx); return nil },
 	)
+}
+
+// leaveCustody has the keeper forget the container, unless it alone would know the exit after a crash: the record
+// could not be written. Then the removal does.
+func (e *ending) leaveCustody(ctx context.Context, c *store.Container) error {
+	if e.Store.Behind(c.Pod) {
+		return nil
+	}
+	return e.live.leaveCustody(ctx, e.Keeper, c)
 }
 
 // oomKilled says whether the kernel killed processes of the container for want of memory, after which

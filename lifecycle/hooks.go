@@ -10,7 +10,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -34,21 +33,20 @@ type hooks struct {
 	*Runtime
 	ctr   *store.Container
 	owner owner // of the pipes for what hooks say
+	group int   // the container's root's, on the host
 }
 
-// hooksOf are those of a container, nil if it has none.
+// hooksOf are those of a container, nil if it has none, or an OCI runtime runs them.
 func (r *Runtime) hooksOf(p *store.Pod, c *store.Container) *hooks {
-	if c.OCI == nil || c.OCI.Hooks == nil {
+	if c.OCI == nil || c.OCI.Hooks == nil || r.drivers.of(p) != nil {
 		return nil
 	}
-	return &hooks{r, c, hostUser(p, c)}
+	_, gid := container.RootOwner(&p.Spec)
+	return &hooks{r, c, hostUser(p, c), int(gid)}
 }
 
-// bundle is the directory where hooks find the specification.
-func (h *hooks) bundle() string { return h.layers.dir(h.ctr.ID) }
-
-// writeBundle writes the specification, with the path where the program attaches the root on the way. It is
-// removed with the container's layer.
+// writeBundle writes the specification, with the path where the program attaches the root on the way. Both are
+// below directories that the container's root may walk: in a user namespace a hook is nobody else.
 func (h *hooks) writeBundle() error {
 	oci := *h.ctr.OCI
 	root := *oci.Root
@@ -58,7 +56,7 @@ func (h *hooks) writeBundle() error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(h.bundle(), "config.json"), data, 0o600)
+	return h.bundles.write(h.ctr.ID, h.group, data)
 }
 
 // stage is where the hooks of a list run, and what they are told.
@@ -191,7 +189,7 @@ func (h *hooks) runOne(ctx context.Context, hook specs.Hook, s stage) error {
 	}
 	defer ran.PidFD.Close()
 	code, err := await(ctx, ran)
-	said.finish()
+	finish(&said)
 	if err == nil && code != 0 {
 		err = fmt.Errorf("exit code %d: %s: %w", code, lastLine(said.bytes()), errdefs.ErrFailedPrecondition)
 	}
@@ -202,7 +200,7 @@ func (h *hooks) runOne(ctx context.Context, hook specs.Hook, s stage) error {
 func (h *hooks) state(s stage) ([]byte, error) {
 	out := specs.State{
 		Version: specs.Version, ID: string(h.ctr.ID), Status: s.status, Pid: s.pid,
-		Bundle: h.bundle(), Annotations: h.ctr.OCI.Annotations,
+		Bundle: h.bundles.dir(h.ctr.ID), Annotations: h.ctr.OCI.Annotations,
 	}
 	if s.inside != nil {
 		pid, err := pidInside(s.pid)

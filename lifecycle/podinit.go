@@ -2,9 +2,11 @@ package lifecycle
 
 import (
 	"context"
+	"errors"
 	"os"
 
 	"tare/keeper"
+	"tare/nsutil"
 	"tare/sandbox"
 	"tare/spec"
 )
@@ -13,7 +15,14 @@ import (
 // brings into being. The pod's lock is held.
 func (l *launch) podInit(ctx context.Context) (*os.File, error) {
 	if init := l.initOf(l.sb.ID); init != nil {
-		return init, nil
+		ended, err := nsutil.PidfdEnded(init)
+		if err != nil || !ended {
+			return init, err
+		}
+		// Somebody killed it, and the kernel with it all that was in its namespace: the pod gets another.
+		if err := errors.Join(l.endInit(l.sb.ID), l.Keeper.Forget(ctx, sandbox.InitKey(l.sb.ID))); err != nil {
+			return nil, err
+		}
 	}
 	init, err := l.sb.StartInit(ctx, l.Keeper, sandbox.Host{Attach: l.attach, OOMScoreFloor: l.oomFloor})
 	if err != nil {

@@ -2,17 +2,20 @@ package lifecycle
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
 
 	"tare/cgroup"
 	"tare/keeper"
 	"tare/nsutil"
+	"tare/oci"
 	"tare/spec"
 )
 
@@ -20,8 +23,9 @@ import (
 // processes from then on.
 type process struct {
 	id     spec.ContainerID
-	rootfs *os.File // assembled at create, until it is started; nil after a restart of the daemon
-	pidfd  *os.File // of the first process; set before started closes
+	driven *oci.Container // by an OCI runtime; nil: by ourselves
+	rootfs *os.File       // assembled at create, until it is started; nil after a restart of the daemon
+	pidfd  *os.File       // of the first process; set before started closes
 	// output is what the keeper drains, held here too: should the keeper be lost, writers find a
 	// reader still, and the next keeper goes on (estate.go).
 	output keeper.Custody
@@ -31,13 +35,14 @@ type process struct {
 	// the rest; 0: we did not.
 	oomsAtKill atomic.Uint64
 
-	started chan struct{} // closed when start has committed, or given up
-	exited  chan struct{} // closed when the exit is on record
-	once    sync.Once     // of recording the exit: the keeper may tell of it twice
+	lost    <-chan struct{} // closed when the keeper is, which would tell of the exit; nil: never
+	started chan struct{}   // closed when start has committed, or given up
+	exited  chan struct{}   // closed when the exit is on record
+	once    sync.Once       // of recording the exit: the keeper may tell of it twice
 }
 
-func newProcess(id spec.ContainerID) *process {
-	return &process{id: id, started: make(chan struct{}), exited: make(chan struct{})}
+func newProcess(id spec.ContainerID, driven *oci.Container) *process {
+	return &process{id: id, driven: driven, started: make(chan struct{}), exited: make(chan struct{})}
 }
 
 // running says whether the process was started and its exit is not on record.
@@ -55,8 +60,26 @@ func (p *process) running() bool {
 	}
 }
 
-// signal sends a signal to the container's first process.
-func (p *process) signal(sig unix.Signal) error { return nsutil.PidfdSignal(p.pidfd, sig) }
+// settled waits until a start that is under way has come to its end.
+func (p *process) settled(ctx context.Context) error {
+	select {
+	case <-p.started:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// signal sends a signal to the container's first process. One that is being removed has ended.
+func (p *process) signal(sig unix.Signal) error {
+	if p.driven != nil {
+		return p.sendDriven(sig)
+	}
+	if err := nsutil.PidfdSignal(p.pidfd, sig); !errors.Is(err, os.ErrClosed) {
+		return err
+	}
+	return nil
+}
 
 // kill ends all processes of the container. The first one's end takes the others of its PID
 // namespace with it; the cgroup finds those of a shared one.
@@ -90,6 +113,8 @@ func (p *process) wait(ctx context.Context, limit time.Duration) error {
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
+	case <-p.lost: // the next runtime is told; this one waits for its calls before it goes
+		return fmt.Errorf("container %s: keeper is lost: %w", p.id.Short(), errdefs.ErrUnavailable)
 	case <-timer.C:
 		return fmt.Errorf("container %s: %w", p.id.Short(), errStillRunning)
 	}

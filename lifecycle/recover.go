@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"tare/crash"
 	"tare/keeper"
 	"tare/nsutil"
 	"tare/sandbox"
@@ -21,15 +24,42 @@ import (
 // container on record is adopted or brought to its end, and what no record names is removed. One
 // that cannot be, is logged and tried again at the next start; the others come first.
 func (r *Runtime) Recover(ctx context.Context, broken []store.Broken) error {
-	listing, err := r.Keeper.List(ctx)
+	ctx, r.stopEnds = context.WithCancel(ctx)
+	listing, err := listSettled(ctx, r.Keeper)
 	if err != nil {
 		return fmt.Errorf("recover: %w", err)
 	}
-	rec := recovery{r, listing, map[spec.ContainerID]keeper.Process{}}
+	rec := recovery{
+		Runtime: r, held: listing, processes: map[spec.ContainerID]keeper.Process{}, continuous: map[spec.PodID]bool{},
+		turns: make(chan struct{}, parallelEnds),
+	}
 	for _, p := range listing.Processes {
 		rec.processes[spec.ContainerID(p.Key)] = p
 	}
+	for _, key := range listing.Stored {
+		if id, ok := sandbox.CustodyOf(key); ok {
+			rec.continuous[id] = true
+		}
+	}
 	return rec.run(ctx, broken)
+}
+
+const (
+	// launchBound is how long a launch that the daemon before had asked for is waited for.
+	launchBound = 10 * time.Second
+	// launchPause is waited before it is looked for again.
+	launchPause = 5 * time.Millisecond
+)
+
+// listSettled lists what the keeper holds when none of it is on its way any more.
+func listSettled(ctx context.Context, k *keeper.Client) (keeper.Listing, error) {
+	for deadline := time.Now().Add(launchBound); ; time.Sleep(launchPause) {
+		l, err := k.List(ctx)
+		launching := slices.ContainsFunc(l.Processes, func(p keeper.Process) bool { return p.State == keeper.Launching })
+		if err != nil || !launching || time.Now().After(deadline) {
+			return l, err
+		}
+	}
 }
 
 // recovery is a runtime that has just started, with what its keeper held then.
@@ -37,6 +67,11 @@ type recovery struct {
 	*Runtime
 	held      keeper.Listing
 	processes map[spec.ContainerID]keeper.Process
+	// continuous are the pods that this keeper has known from their beginning: it has all their processes.
+	continuous map[spec.PodID]bool
+
+	turns chan struct{}  // of what is brought to its end, see behind
+	ends  sync.WaitGroup // all of it
 }
 
 func (r *recovery) run(ctx context.Context, broken []store.Broken) error {
@@ -45,15 +80,84 @@ func (r *recovery) run(ctx context.Context, broken []store.Broken) error {
 	}
 	for _, b := range broken {
 		r.Log.Warn("record cannot be read, removing what it stood for", slog.String("pod", string(b.ID)), slog.Any("err", b.Err))
-		r.report(b.ID, r.dismantle(ctx, b.ID))
+		r.behind(b.ID, func() error { return r.dismantle(ctx, b.ID) })
 	}
-	for _, p := range r.Store.Pods() {
-		r.report(p.ID, r.selinux.Keep(p.SELinux))
-		r.report(p.ID, r.recoverPod(ctx, p))
+	crash.Point("recovery.inits-found")
+	if err := r.recoverPods(ctx); err != nil {
+		return fmt.Errorf("recover: %w", err)
 	}
 	r.report("", r.sweep(ctx))
+	crash.Point("recovery.swept")
 	r.spares.Fill(ctx)
+	r.awaitEnds()
 	return nil
+}
+
+// recoverPods recovers pods side by side: most of it is waiting for the keeper's answers. It fails if the keeper is lost
+// meanwhile, which says nothing about the pods.
+func (r *recovery) recoverPods(ctx context.Context) error {
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, parallelPods)
+	pods := r.Store.Pods()
+	errs := make([]error, len(pods))
+	for i, p := range pods {
+		slots <- struct{}{}
+		wg.Go(func() { // ends with the pod
+			defer func() { <-slots }()
+			r.report(p.ID, r.selinux.Keep(p.SELinux))
+			errs[i] = r.recoverPod(ctx, p)
+			r.report(p.ID, errs[i])
+			crash.Point("recovery.pod-recovered")
+		})
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); keeperLost(r.Keeper, err) {
+		return err
+	}
+	return nil
+}
+
+const (
+	// parallelPods is how many pods are recovered at once.
+	parallelPods = 16
+	// endsPatience is how long the daemon waits before it serves for what is being brought to its end. A process that
+	// waits for a file system, or a plugin that hangs, holds up calls about its own pod only.
+	endsPatience = time.Second
+	// parallelEnds is how many pods are brought to their ends at once.
+	parallelEnds = 16
+)
+
+// behind brings something of a pod to its end, with the pod's lock held: who calls about the pod waits for that.
+func (r *recovery) behind(id spec.PodID, steps ...func() error) {
+	locked := make(chan struct{})
+	r.ends.Add(1)
+	r.wg.Add(1)
+	go func() { // ends with the steps, whose waits have bounds
+		defer r.wg.Done()
+		defer r.ends.Done()
+		defer r.locks.lock(id)()
+		close(locked)
+		r.turns <- struct{}{}
+		defer func() { <-r.turns }()
+		for _, step := range steps {
+			if err := step(); err != nil { // the next start begins here again
+				r.report(id, err)
+				return
+			}
+		}
+	}()
+	<-locked
+}
+
+// awaitEnds waits until all is brought to its end, for a while.
+func (r *recovery) awaitEnds() {
+	done := make(chan struct{})
+	go func() { r.ends.Wait(); close(done) }() // ends with the steps
+	select {
+	case <-done:
+	case <-time.After(endsPatience):
+		r.Log.Warn("some pods are still being brought to their ends")
+	}
 }
 
 func (r *recovery) report(id spec.PodID, err error) {
@@ -62,84 +166,138 @@ func (r *recovery) report(id spec.PodID, err error) {
 	}
 }
 
-// recoverPod does with each state what its comment in package store says.
+// recoverPod does with each state what its comment in package store says. What lives is adopted at once.
 func (r *recovery) recoverPod(ctx context.Context, p *store.Pod) error {
-	defer r.locks.lock(p.ID)()
 	var errs []error
+	var ends []func() error
 	for _, c := range p.Containers {
-		errs = append(errs, r.recoverContainer(ctx, c))
+		end, err := r.recoverContainer(ctx, p, c)
+		if end != nil {
+			ends = append(ends, end)
+		}
+		errs = append(errs, err)
+		crash.Point("recovery.container-recovered")
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
 	switch p.State {
 	case store.PodCreating, store.PodRemoving:
-		return r.dismantle(ctx, p.ID)
+		ends = append(ends, func() error { return r.dismantle(ctx, p.ID) })
 	case store.PodNotReady:
-		return r.stopPod(ctx, p.ID)
+		ends = append(ends, func() error { return r.stopPod(ctx, p.ID) })
+	default:
+		plan := sandbox.New(p.ID, &p.Spec, r.layout)
+		sb, err := plan.Adopt(ctx, r.Keeper)
+		if keeperLost(r.Keeper, err) {
+			return err
+		}
+		if err != nil {
+			r.Log.Warn("sandbox is lost", slog.String("pod", string(p.ID)), slog.Any("err", err))
+			ends = append(ends, func() error { return r.stopPod(ctx, p.ID) })
+			break
+		}
+		r.keepSandbox(sb)
 	}
-	plan := sandbox.New(p.ID, &p.Spec, r.layout)
-	sb, err := plan.Adopt(ctx, r.Keeper)
-	if err != nil {
-		r.Log.Warn("sandbox is lost", slog.String("pod", string(p.ID)), slog.Any("err", err))
-		return r.stopPod(ctx, p.ID)
+	if len(ends) > 0 {
+		r.behind(p.ID, ends...)
 	}
-	r.keepSandbox(sb)
 	return nil
 }
 
-func (r *recovery) recoverContainer(ctx context.Context, c *store.Container) error {
+// recoverContainer adopts a container, or returns what brings it to its end.
+func (r *recovery) recoverContainer(ctx context.Context, p *store.Pod, c *store.Container) (end func() error, err error) {
 	if _, err := holdImages(ctx, r.Images, c); err != nil {
 		r.Log.Warn("layers of a container's image are lost", slog.String("container", string(c.ID)), slog.Any("err", err))
 	}
-	live := newProcess(c.ID)
+	live := newProcess(c.ID, drivenBy(r.Runtime, p, c.ID))
 	r.keepProcess(live)
 	switch c.State {
 	case store.ContainerExited:
 		close(live.started)
 		close(live.exited)
-		return all(
-			func() error { return removeCgroup(ctx, r.Cgroups, c) },
-			func() error { return live.leaveCustody(ctx, r.Keeper, c) },
-		)
+		return func() error {
+			return all(
+				func() error { return removeCgroup(ctx, r.Runtime, p, c) },
+				func() error { return live.leaveCustody(ctx, r.Keeper, c) },
+			)
+		}, nil
 	case store.ContainerStarting, store.ContainerRunning:
-		defer close(live.started)
-		return r.recoverProcess(ctx, c, live)
+		return r.recoverProcess(ctx, p, c, live)
 	case store.ContainerRemoving:
-		return r.finishRemoval(ctx, c)
+		close(live.started) // its exit may come meanwhile
+		return func() error { return r.finishRemoval(ctx, p, c) }, nil
 	}
-	return nil
+	return nil, nil
 }
 
-// recoverProcess finds a started container's process with the keeper, or its exit there, or
-// records that both are lost.
-func (r *recovery) recoverProcess(ctx context.Context, c *store.Container, live *process) error {
+// recoverProcess finds a started container's process with the keeper, or returns what records its exit there, or
+// that both are lost.
+func (r *recovery) recoverProcess(ctx context.Context, p *store.Pod, c *store.Container, live *process) (end func() error, err error) {
+	defer close(live.started)
 	held := r.processes[c.ID]
-	var err error
 	if live.group, err = loadCgroup(r.Cgroups, c); err != nil {
-		return err
+		return nil, err
+	}
+	if held.State == 0 && c.State == store.ContainerStarting && r.continuous[c.Pod] {
+		return func() error { return r.undoStart(ctx, p, c) }, nil
 	}
 	if held.State != keeper.Running {
-		end := keeper.Exit{Key: string(c.ID), Time: time.Now()}
+		exit := keeper.Exit{Key: string(c.ID), Time: time.Now()}
 		if held.State == keeper.Exited {
-			end = held.Exit
+			exit = held.Exit
 		}
-		live.once.Do(func() { err = (&ending{r.Runtime, live, end}).record(ctx) })
-		return err
+		return func() (err error) {
+			live.once.Do(func() { err = (&ending{r.Runtime, live, exit}).record(ctx) })
+			return err
+		}, nil
+	}
+	if c.State == store.ContainerStarting && live.driven != nil {
+		return func() error { return r.undoCreated(ctx, p, c, live) }, nil
 	}
 	if live.output, err = r.Keeper.Fetch(ctx, string(c.ID)); err != nil {
-		return err
+		return nil, err
 	}
 	live.pidfd, live.output.PidFD = live.output.PidFD, nil
+	if log := live.output.Log; log != nil {
+		// Not held: the disk space of one that is rotated and removed is to be free.
+		live.output.Log = nil
+		r.ends.Go(func() { // ends with the disk's answers, for which serving does not wait long
+			defer log.Close()
+			r.report(c.Pod, r.recoverLog(ctx, c, log))
+		})
+	}
 	if err := live.recoverStdin(ctx, r.Keeper, c); err != nil {
-		return err
+		return nil, err
 	}
 	if c.State == store.ContainerRunning {
-		return nil
+		return nil, nil
 	}
 	_, err = r.Store.Update(c.Pod, changeContainer(c.ID, func(c *store.Container) (err error) {
 		c.Pid, c.StartedAt, c.Namespaces = held.Pid, time.Now(), namespacesOf(held.Pid, c.OCI)
 		c.State, err = c.State.Next(store.ContainerStarted)
+		return err
+	}))
+	return nil, err
+}
+
+func (r *recovery) recoverLog(ctx context.Context, c *store.Container, written *os.File) error {
+	p, err := r.Store.Pod(c.Pod)
+	if err != nil {
+		return err
+	}
+	l := containerLog{r.Runtime, p, c}
+	return l.recover(ctx, written)
+}
+
+// undoStart makes a container created again whose program was never run.
+func (r *recovery) undoStart(ctx context.Context, p *store.Pod, c *store.Container) error {
+	r.dropProcess(c.ID)
+	if err := removeCgroup(ctx, r.Runtime, p, c); err != nil {
+		return err
+	}
+	_, err := r.Store.Update(c.Pod, changeContainer(c.ID, func(c *store.Container) (err error) {
+		c.State, err = c.State.Next(store.ContainerUndo)
 		return err
 	}))
 	return err
@@ -169,11 +327,11 @@ func (r *recovery) endStray(ctx context.Context, p keeper.Process) error {
 	return nsutil.PidfdSignal(pidfd, unix.SIGKILL)
 }
 
-func (r *recovery) finishRemoval(ctx context.Context, c *store.Container) error {
-	if err := r.removeContainer(ctx, c); err != nil {
+func (r *recovery) finishRemoval(ctx context.Context, p *store.Pod, c *store.Container) error {
+	if err := r.removeContainer(ctx, p, c); err != nil {
 		return err
 	}
-	_, err := r.Store.Update(c.Pod, func(p *store.Pod) error {
+	_, err := r.Store.Note(c.Pod, func(p *store.Pod) error {
 		delete(p.Containers, c.ID)
 		return nil
 	})
@@ -185,6 +343,7 @@ func (r *recovery) finishRemoval(ctx context.Context, c *store.Container) error 
 func (r *recovery) sweep(ctx context.Context) error {
 	pods, containers := map[string]bool{}, map[string]bool{}
 	var live []spec.PodID
+	defer func() { r.behind("", func() error { return r.Network.GC(ctx, live) }) }()
 	for _, p := range r.Store.Pods() {
 		pods[string(p.ID)] = true
 		live = append(live, p.ID)
@@ -201,7 +360,10 @@ func (r *recovery) sweep(ctx context.Context) error {
 		sweepDir(string(r.layers), containers, func(name string) error {
 			return os.RemoveAll(r.layers.dir(spec.ContainerID(name)))
 		}),
-		r.Network.GC(ctx, live),
+		r.drivers.sweep(r.Store.Pods(), containers),
+		sweepDir(string(r.bundles), containers, func(name string) error {
+			return os.RemoveAll(r.bundles.dir(spec.ContainerID(name)))
+		}),
 	)
 }
 

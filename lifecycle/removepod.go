@@ -6,6 +6,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"tare/crash"
 	"tare/sandbox"
 	"tare/spec"
 	"tare/store"
@@ -19,7 +20,11 @@ func (r *Runtime) RemovePod(ctx context.Context, id spec.PodID) error {
 		if err := r.stopPod(ctx, id); err != nil {
 			return err
 		}
-		_, err := r.Store.Update(id, func(p *store.Pod) (err error) {
+		p, err := r.Store.Pod(id)
+		if errdefs.IsNotFound(err) {
+			return nil
+		}
+		_, err = r.Store.Note(id, func(p *store.Pod) (err error) {
 			p.State, err = p.State.Next(store.PodRemove)
 			return err
 		})
@@ -29,7 +34,12 @@ func (r *Runtime) RemovePod(ctx context.Context, id spec.PodID) error {
 		if err != nil {
 			return err
 		}
-		return r.dismantle(ctx, id)
+		crash.Point("pod-remove.ordered")
+		if err := r.dismantle(ctx, id); err != nil {
+			return err
+		}
+		told(r.Log, r.Plugins.RemovePod(ctx, p))
+		return nil
 	})
 }
 
@@ -42,12 +52,21 @@ func (r *Runtime) dismantle(ctx context.Context, id spec.PodID) error {
 	}
 	var errs []error
 	for _, c := range p.Containers {
-		errs = append(errs, r.removeContainer(ctx, c))
+		errs = append(errs, r.removeContainer(ctx, p, c))
+		crash.Point("pod-remove.container-removed")
 	}
 	errs = append(errs, r.release(ctx, id), sandbox.Remove(id, r.layout))
+	crash.Point("pod-remove.files-removed")
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
 	r.selinux.Release(p.SELinux)
-	return r.Store.Delete(id)
+	defer crash.Point("pod-remove.record-deleted")
+	if err := r.Store.Delete(id); err != nil {
+		return err
+	}
+	if p.Driver != nil {
+		r.drivers.drop(p.Driver.Root, r.Store.Pods())
+	}
+	return nil
 }

@@ -10,9 +10,11 @@ import (
 	"github.com/containerd/errdefs"
 
 	"tare/cni"
+	"tare/crash"
 	"tare/sandbox"
 	"tare/spec"
 	"tare/store"
+	"tare/trace"
 )
 
 // The names of the runtime handlers.
@@ -47,15 +49,20 @@ func (r *Runtime) runPod(ctx context.Context, pod *spec.Pod) (spec.PodID, error)
 	plan.Label = labels.Mount
 	intent := &store.Pod{
 		ID: id, Spec: *pod, State: store.PodCreating, CreatedAt: time.Now(),
-		Handler: cmp.Or(pod.Handler, DefaultHandler), NetNS: plan.NetNS, CgroupPath: pod.CgroupParent,
+		Handler: cmp.Or(pod.Handler, DefaultHandler), Driver: r.drivers.record(pod.Handler), NetNS: plan.NetNS, CgroupPath: pod.CgroupParent,
 		SELinux: labels,
 	}
-	if err := r.Store.Create(intent); err != nil {
+	_, step := trace.Start(ctx, "record the intent")
+	err = r.Store.Create(intent)
+	step.End(&err)
+	if err != nil {
 		r.selinux.Release(labels)
 		return "", err
 	}
-	if err := (&arrival{r, intent, plan}).bringUp(ctx); err != nil {
-		return "", undo(ctx, err, func(ctx context.Context) error { return r.dismantle(ctx, id) })
+	crash.Point("pod-up.intent-stored")
+	a := &arrival{r, intent, plan}
+	if err := a.bringUp(ctx); err != nil {
+		return "", undo(ctx, err, a.takeBack)
 	}
 	return id, nil
 }
@@ -83,20 +90,35 @@ type arrival struct {
 
 // bringUp executes the plan and records the outcome.
 func (a *arrival) bringUp(ctx context.Context) error {
-	sb, err := a.plan.Up(ctx, a.Keeper, a.spares)
+	var ips []netip.Addr
+	sb, err := a.plan.Up(ctx, a.Keeper, a.spares, func(ctx context.Context) (err error) {
+		ips, err = a.connect(ctx)
+		return err
+	})
 	if err != nil {
 		return err
 	}
 	a.keepSandbox(sb)
-	ips, err := a.connect(ctx)
-	if err != nil {
-		return err
+	if len(ips) > 0 {
+		if err := sandbox.WriteHosts(a.layout.PodDir(a.pod.ID), &a.pod.Spec, ips); err != nil {
+			return err
+		}
 	}
+	crash.Point("pod-up.connected")
 	if err := a.labelFiles(); err != nil {
 		return err
 	}
+	crash.Point("pod-up.files-labelled")
 	inodes, err := sb.Inodes()
 	if err != nil {
+		return err
+	}
+	_, step := trace.Start(ctx, "record")
+	defer step.End(&err)
+	defer a.Plugins.Hold()()
+	up := *a.pod
+	up.IPs = ips
+	if err := a.Plugins.RunPod(ctx, &up); err != nil {
 		return err
 	}
 	_, err = a.Store.Update(a.pod.ID, func(p *store.Pod) error {
@@ -104,6 +126,21 @@ func (a *arrival) bringUp(ctx context.Context) error {
 		p.State, err = p.State.Next(store.PodStarted)
 		return err
 	})
+	crash.Point("pod-up.outcome-stored")
+	return err
+}
+
+// takeBack removes what was made of a pod that did not come up. What cannot be removed now is removed behind: nobody
+// was given its id. Preconditions: the pod's lock is held.
+func (a *arrival) takeBack(ctx context.Context) error {
+	id := a.pod.ID
+	err := a.dismantle(ctx, id)
+	if err != nil {
+		a.leftovers.later("pod "+string(id), err, func() error {
+			defer a.locks.lock(id)()
+			return a.dismantle(context.WithoutCancel(ctx), id)
+		})
+	}
 	return err
 }
 
@@ -117,8 +154,10 @@ func (a *arrival) labelFiles() error {
 	return nil
 }
 
-// connect puts the pod on the network and tells its containers their addresses.
-func (a *arrival) connect(ctx context.Context) ([]netip.Addr, error) {
+// connect puts the pod on the network.
+func (a *arrival) connect(ctx context.Context) (_ []netip.Addr, err error) {
+	ctx, step := trace.Start(ctx, "network")
+	defer step.End(&err)
 	p := a.pod
 	if p.NetNS == "" {
 		return nil, nil
@@ -132,5 +171,5 @@ func (a *arrival) connect(ctx context.Context) ([]netip.Addr, error) {
 	if err != nil {
 		return nil, fmt.Errorf("set up network of pod: %w", err)
 	}
-	return res.IPs, sandbox.WriteHosts(a.layout.PodDir(p.ID), &p.Spec, res.IPs)
+	return res.IPs, nil
 }

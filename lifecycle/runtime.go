@@ -12,6 +12,8 @@ import (
 	"tare/cni"
 	"tare/container"
 	"tare/keeper"
+	"tare/nri"
+	"tare/oci"
 	"tare/sandbox"
 	"tare/security/apparmor"
 	"tare/security/seccomp"
@@ -35,8 +37,10 @@ type Options struct {
 	NetNS string // where network namespaces are bound
 
 	CDI        container.CDI // where devices are described
-	OwnDevices bool          // devices belong to the user and group of the request's security context
-	SELinux    bool          // label pods and containers, where the host has SELinux
+	Hooks      container.HookDirs
+	OwnDevices bool           // devices belong to the user and group of the request's security context
+	SELinux    bool           // label pods and containers, where the host has SELinux
+	Runtimes   []*oci.Runtime // each a runtime handler
 }
 
 // Images is what the runtime needs of the image store.
@@ -60,6 +64,7 @@ type Deps struct {
 	Images  Images
 	Network Network
 	Cgroups *cgroup.Tree
+	Plugins *nri.Plugins // may have none, and is started by its owner, after Recover
 	Log     *slog.Logger
 }
 
@@ -68,11 +73,14 @@ type Runtime struct {
 	Deps
 	layout     sandbox.Layout
 	layers     layers
+	bundles    bundles
 	attach     string // empty directory, where programs attach a root on the way
 	oomFloor   int    // the lowest oom_score_adj this process may give
 	openFiles  uint64 // the highest RLIMIT_NOFILE it may give
 	cdi        container.CDI
+	hookDirs   container.HookDirs
 	ownDevices bool
+	drivers    drivers
 
 	filters  seccomp.Cache
 	profiles *apparmor.Profiles
@@ -84,7 +92,9 @@ type Runtime struct {
 	orders   flights[struct{}] // start, stop, remove
 
 	tables
-	wg sync.WaitGroup // exits being recorded
+	wg        sync.WaitGroup // exits being recorded
+	leftovers *leftovers
+	stopEnds  func() // has recovery leave to the next start what it brings to its end; nil: there was none
 
 	execs atomic.Uint64 // numbers them
 }
@@ -107,21 +117,30 @@ func LayersDir(root string) string { return filepath.Join(root, "containers") }
 // New makes a runtime; it does nothing yet.
 func New(o Options, d Deps) (*Runtime, error) {
 	r := &Runtime{
-		Deps:   d,
-		layout: sandbox.Layout{Dir: filepath.Join(o.State, "sandboxes"), NetNS: o.NetNS},
-		layers: layers(LayersDir(o.Root)),
-		attach: filepath.Join(o.State, "rootfs"),
-		tables: newTables(),
-		cdi:    o.CDI, ownDevices: o.OwnDevices,
+		Deps:    d,
+		layout:  sandbox.Layout{Dir: filepath.Join(o.State, "sandboxes"), NetNS: o.NetNS},
+		layers:  layers(LayersDir(o.Root)),
+		bundles: bundles(filepath.Join(o.State, "bundles")),
+		attach:  filepath.Join(o.State, "rootfs"),
+		tables:  newTables(d.Keeper.Lost()), drivers: drivers{dir: DriversDir(o.State), log: d.Log},
+		cdi: o.CDI, hookDirs: o.Hooks, ownDevices: o.OwnDevices,
 
 		profiles: apparmor.New(d.Log),
 		selinux:  selinux.New(o.SELinux),
 		spares:   sandbox.NewSpares(d.Keeper, d.Log),
+
+		leftovers: newLeftovers(d.Log),
+	}
+	if err := r.drivers.open(o.Runtimes); err != nil {
+		return nil, err
 	}
 	for _, dir := range []string{r.layout.Dir, string(r.layers), r.attach} {
 		if err := makePrivate(dir); err != nil {
 			return nil, err
 		}
+	}
+	if err := r.bundles.make(); err != nil {
+		return nil, err
 	}
 	var err error
 	if r.openFiles, err = maxOpenFiles(); err != nil {
@@ -133,8 +152,12 @@ func New(o Options, d Deps) (*Runtime, error) {
 
 // Close waits until the exits that were reported are recorded. Containers run on.
 func (r *Runtime) Close() {
+	if r.stopEnds != nil {
+		r.stopEnds()
+	}
 	r.wg.Wait()
 	r.spares.Close()
+	r.leftovers.close()
 }
 
 // order runs one of the operations without a result, joined by repeated calls.

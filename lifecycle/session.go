@@ -13,6 +13,7 @@ import (
 
 	"tare/keeper"
 	"tare/nsutil"
+	"tare/oci"
 	"tare/spec"
 	"tare/store"
 )
@@ -31,6 +32,7 @@ func (r *Runtime) Exec(ctx context.Context, id spec.ContainerID, cmd []string, s
 	if err := x.open(s, hostUser(t.pod, t.ctr)); err != nil {
 		return 0, err
 	}
+	defer t.done()
 	ran, err := t.enter(ctx, cmd, x.child)
 	if err != nil {
 		return 0, err
@@ -43,7 +45,7 @@ func (r *Runtime) Exec(ctx context.Context, id spec.ContainerID, cmd []string, s
 	defer x.wait()
 	select {
 	case e, ok := <-ran.Exited:
-		return execResult(ran, e, ok)
+		return t.verdict(execResult(ran, e, ok))
 	case <-ctx.Done():
 		x.close()
 		return 0, context.Cause(ctx)
@@ -56,6 +58,8 @@ type target struct {
 	pod  *store.Pod
 	ctr  *store.Container
 	live *process
+	// command is the one an OCI runtime was given; nil: none
+	command *oci.Command
 }
 
 // running finds a container that runs; all others are ErrFailedPrecondition, or ErrNotFound.
@@ -68,7 +72,7 @@ func (r *Runtime) running(id spec.ContainerID) (*target, error) {
 	if c.State != store.ContainerRunning || live == nil || !live.running() {
 		return nil, fmt.Errorf("container %s is %s, not running: %w", id.Short(), c.State, errdefs.ErrFailedPrecondition)
 	}
-	return &target{r, pod, c, live}, nil
+	return &target{Runtime: r, pod: pod, ctr: c, live: live}, nil
 }
 
 // session is the descriptors of one exec.
@@ -93,12 +97,7 @@ func (x *session) open(s spec.Streams, o owner) error {
 	}
 	x.child = [3]*os.File{x.null, x.null, x.null}
 	if s.Stdin != nil {
-		r, w, err := blockingPipe(o)
-		if err != nil {
-			return err
-		}
-		x.child[0] = r
-		if x.in, err = pollable(w); err != nil {
+		if x.child[0], x.in, err = openPipe(o, writeEnd); err != nil {
 			return err
 		}
 	}
@@ -106,12 +105,7 @@ func (x *session) open(s spec.Streams, o owner) error {
 		if w == nil {
 			continue
 		}
-		r, w, err := blockingPipe(o)
-		if err != nil {
-			return err
-		}
-		x.child[1+i] = w
-		if x.outputs[i], err = pollable(r); err != nil {
+		if x.outputs[i], x.child[1+i], err = openPipe(o, readEnd); err != nil {
 			return err
 		}
 	}
@@ -216,15 +210,20 @@ func relay(to io.Writer, from *os.File) {
 	heard := false
 	for {
 		n, err := from.Read(buf)
-		if n > 0 {
+		data := buf[:n]
+		silent := errors.Is(err, os.ErrDeadlineExceeded)
+		if silent {
+			data = remains(from)
+		}
+		if len(data) > 0 {
 			heard = true
-			if _, err := to.Write(buf[:n]); err != nil {
+			if _, err := to.Write(data); err != nil {
 				return
 			}
 		}
 		switch {
 		case err == nil:
-		case errors.Is(err, os.ErrDeadlineExceeded) && heard:
+		case silent && heard:
 			heard = false
 			from.SetReadDeadline(time.Now().Add(execDrain))
 		default: // the end; of a terminal: EIO, pty(7)

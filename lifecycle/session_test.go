@@ -5,9 +5,12 @@ import (
 	"errors"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"tare/nsutil"
 )
 
 // gate is a client that takes what it is given when it is opened.
@@ -114,15 +117,56 @@ func TestRelay(t *testing.T) {
 	done := make(chan struct{})
 	go func() { relay(&out, r); close(done) }()
 	r.SetReadDeadline(time.Now().Add(execDrain))
-	for range 4 {
-		time.Sleep(execDrain / 2)
+	const more = 16
+	for range more { // longer than one silence
+		time.Sleep(execDrain / 8)
 		w.WriteString("more ")
 	}
 	<-done
-	if out.String() != "before more more more more " {
+	if out.String() != "before "+strings.Repeat("more ", more) {
 		t.Errorf("%q", &out)
 	}
 	if _, err := w.WriteString("x"); err == nil {
 		t.Error("nobody reads, and nobody is told")
 	}
+}
+
+// TestLateReader: what a command has written before its end is in its result, also if nobody came to read it until the time for
+// stragglers was over, and somebody else holds the pipe.
+func TestLateReader(t *testing.T) {
+	written := strings.Repeat("x", 60_000) // fits into a pipe
+	late := time.Now().Add(-time.Second)
+	t.Run("ExecSync", func(t *testing.T) {
+		var c capture
+		if err := c.open(owner{uint32(os.Getuid()), uint32(os.Getgid())}); err != nil {
+			t.Fatal(err)
+		}
+		holder, err := nsutil.DuplicateNonblock(c.write)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer holder.Close()
+		c.write.WriteString(written)
+		c.read.SetReadDeadline(late)
+		c.started()
+		c.wg.Wait()
+		if got := string(c.bytes()); got != written {
+			t.Errorf("%d bytes of %d", len(got), len(written))
+		}
+		c.close()
+	})
+	t.Run("Exec", func(t *testing.T) {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Close()
+		w.WriteString(written)
+		r.SetReadDeadline(late)
+		var out bytes.Buffer
+		relay(&out, r)
+		if out.String() != written {
+			t.Errorf("%d bytes of %d", out.Len(), len(written))
+		}
+	})
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -15,11 +16,14 @@ import (
 
 	"tare/cgroup"
 	"tare/container"
+	"tare/crash"
+	"tare/keeper"
 	"tare/nsutil"
 	"tare/sandbox"
 	"tare/security/seccomp"
 	"tare/spec"
 	"tare/store"
+	"tare/trace"
 )
 
 // How a container that could not be started is reported; the numbers and words are what
@@ -65,18 +69,25 @@ func (l *launch) begin(ctx context.Context, pod spec.PodID, id spec.ContainerID)
 	if err != nil {
 		return err
 	}
+	crash.Point("container-start.intent-stored")
 	l.ctr = l.pod.Containers[id]
 	if l.live = l.processOf(id); l.live == nil {
-		l.live = newProcess(id)
+		l.live = newProcess(id, drivenBy(l.Runtime, l.pod, id))
 		l.keepProcess(l.live)
 	}
 	defer close(l.live.started)
+	if err := l.Plugins.StartContainer(ctx, l.pod, l.ctr); err != nil {
+		return l.failed(ctx, err)
+	}
 	started, err := l.run(ctx)
 	if err != nil {
 		return l.failed(ctx, err)
 	}
+	crash.Point("container-start.launched")
 	l.live.pidfd = started.pidfd
-	_, err = l.Store.Update(pod, changeContainer(id, func(c *store.Container) (err error) {
+	ctx, step := trace.Start(ctx, "record")
+	defer step.End(&err)
+	l.pod, err = l.Store.Update(pod, changeContainer(id, func(c *store.Container) (err error) {
 		c.Pid, c.StartedAt, c.Namespaces = started.pid, time.Now(), namespacesOf(started.pid, c.OCI)
 		c.State, err = c.State.Next(store.ContainerStarted)
 		return err
@@ -84,6 +95,9 @@ func (l *launch) begin(ctx context.Context, pod spec.PodID, id spec.ContainerID)
 	if err != nil { // it runs, but nothing would say so
 		return errors.Join(err, l.live.signal(unix.SIGKILL))
 	}
+	l.ctr = l.pod.Containers[id]
+	crash.Point("container-start.outcome-stored")
+	told(l.Log, l.Plugins.Started(ctx, l.pod, l.ctr))
 	if h := l.hooksOf(l.pod, l.ctr); h != nil {
 		if err := h.run(ctx, "poststart", l.ctr.OCI.Hooks.Poststart, stage{status: specs.StateRunning, pid: started.pid}); err != nil {
 			return errors.Join(err, l.live.signal(unix.SIGKILL))
@@ -92,11 +106,29 @@ func (l *launch) begin(ctx context.Context, pod spec.PodID, id spec.ContainerID)
 	return nil
 }
 
-// failed records that the container never ran, and removes what the attempt made.
+// keeperLost says whether an error is there because the keeper went away.
+func keeperLost(k *keeper.Client, err error) bool {
+	if !errdefs.IsUnavailable(err) {
+		return false
+	}
+	select {
+	case <-k.Lost():
+		return true
+	default:
+		return false // something else could not be reached
+	}
+}
+
+// failed records that the container never ran, and removes what the attempt made. When the keeper went away, nobody knows that:
+// recovery, which comes next, finds out whether the container runs, or makes it created again.
 func (l *launch) failed(ctx context.Context, cause error) error {
+	if keeperLost(l.Keeper, cause) {
+		return cause
+	}
 	return undo(ctx, cause, func(ctx context.Context) error {
-		err := errors.Join(removeCgroup(ctx, l.Cgroups, l.ctr), l.live.closeStdin(ctx, l.Keeper, l.ctr))
-		_, uerr := l.Store.Update(l.pod.ID, changeContainer(l.ctr.ID, func(c *store.Container) (err error) {
+		err := errors.Join(removeCgroup(ctx, l.Runtime, l.pod, l.ctr), l.live.closeStdin(ctx, l.Keeper, l.ctr))
+		crash.Point("container-start.undone")
+		_, uerr := l.Store.Note(l.pod.ID, changeContainer(l.ctr.ID, func(c *store.Container) (err error) {
 			c.FinishedAt = time.Now()
 			c.ExitCode, c.Reason, c.Message = exitStartError, reasonStartError, cause.Error()
 			c.State, err = c.State.Next(store.ContainerExit)
@@ -120,35 +152,49 @@ func (l *launch) run(ctx context.Context) (started, error) {
 		return started{}, err
 	}
 	c, live := l.ctr, l.live
-	prepared, err := container.Prepare(c.OCI, l.sb, layersOf(ctx, l.Images))
+	prepared, err := l.prepare(ctx)
 	if err != nil {
 		return started{}, err
 	}
 	defer prepared.Close()
+	crash.Point("container-start.volumes-prepared")
 	if prepared.Rootfs, err = l.takeRootfs(ctx); err != nil {
 		return started{}, err
 	}
-	live.group, err = l.Cgroups.Create(ctx, cgroup.Path(c.CgroupPath), c.OCI.Linux.Resources)
-	if err != nil {
+	crash.Point("container-start.root-taken")
+	if live.group, err = l.makeCgroup(ctx); err != nil {
 		return started{}, err
 	}
+	crash.Point("container-start.cgroup-made")
 	join, err := joinCgroup(live.group)
 	if err != nil {
 		return started{}, err
 	}
-	defer join.Close()
+	defer join.Dir.Close()
 	join.Shown = live.group.Directories()
+	_, step := trace.Start(ctx, "pipes and log")
 	io, err := openStdio(l.pod, c)
+	step.End(&err)
 	if err != nil {
 		return started{}, err
 	}
 	defer io.Close()
+	crash.Point("container-start.output-opened")
+	if live.driven != nil {
+		return l.drive(ctx, prepared, io)
+	}
 	s := container.Start{
 		OCI: c.OCI, Sandbox: l.sb, Prepared: prepared, Attach: l.attach,
-		Cgroup: join.Cgroup, Stdio: io.child, OOMScoreFloor: l.oomFloor,
+		Cgroup: join, Stdio: io.child, OOMScoreFloor: l.oomFloor,
 	}
 	if s.PIDNS, err = l.sharedPIDs(ctx); err != nil {
 		return started{}, err
+	}
+	if s.PIDNS != nil && nsutil.ProbeProcPIDNS() == nil {
+		if s.SharedPIDs, err = nsutil.PidfdPIDNS(s.PIDNS); err != nil {
+			return started{}, err
+		}
+		defer s.SharedPIDs.Close()
 	}
 	if s.Seccomp, err = l.filter(c); err != nil {
 		return started{}, err
@@ -163,7 +209,7 @@ func (l *launch) run(ctx context.Context) (started, error) {
 	}
 	s.Meeting = meeting.Theirs
 	attended := make(chan error, 1)
-	go func() { attended <- hooks.attend(ctx, meeting, stage{group: join.Cgroup, sb: l.sb}) }() // ends when the meeting is closed, at the latest
+	go func() { attended <- hooks.attend(ctx, meeting, stage{group: join, sb: l.sb}) }() // ends when the meeting is closed, at the latest
 	out, err := l.compileAndExecute(ctx, s, io)
 	meeting.Close()
 	if herr := <-attended; herr != nil {
@@ -172,12 +218,34 @@ func (l *launch) run(ctx context.Context) (started, error) {
 	return out, err
 }
 
-func (l *launch) compileAndExecute(ctx context.Context, s container.Start, io *stdio) (started, error) {
+func (l *launch) compileAndExecute(ctx context.Context, s container.Start, io *stdio) (_ started, err error) {
+	ctx, step := trace.Start(ctx, "program")
+	defer step.End(&err)
+	if s.Stages, err = stagesOf(ctx); err != nil {
+		return started{}, err
+	}
+	defer s.Stages.Close()
 	program, err := container.Compile(s)
 	if err != nil {
 		return started{}, err
 	}
+	crash.Point("container-start.compiled")
+	begin := time.Now()
+	defer func() { tellStages(ctx, s.Stages, begin) }()
 	return l.execute(ctx, program, io)
+}
+
+// prepare makes what the host contributes.
+func (l *launch) prepare(ctx context.Context) (_ *container.Prepared, err error) {
+	ctx, step := trace.Start(ctx, "volumes")
+	defer step.End(&err)
+	return container.Prepare(l.ctr.OCI, l.sb, layersOf(ctx, l.Images))
+}
+
+func (l *launch) makeCgroup(ctx context.Context) (_ *cgroup.Group, err error) {
+	ctx, step := trace.Start(ctx, "cgroup")
+	defer step.End(&err)
+	return l.Cgroups.Create(ctx, cgroup.Path(l.ctr.CgroupPath), l.ctr.OCI.Linux.Resources)
 }
 
 // takeRootfs is the root assembled at create, or after a restart of the daemon a new one.
@@ -214,11 +282,16 @@ func (l *launch) sharedPIDs(ctx context.Context) (*os.File, error) {
 // explainExec gives a command that cannot be executed the words people know, and what the
 // container's files make impossible its class: these are the image's and the request's.
 func explainExec(command, cwd string, err error) error {
+	if errors.Is(err, unix.ESRCH) { // setns(2): whose namespaces were to be joined
+		return fmt.Errorf("exec %q: the process it joins has ended: %w: %w", command, err, errdefs.ErrFailedPrecondition)
+	}
 	oe, ok := errors.AsType[*nsutil.OpError](err)
 	if !ok {
 		return err
 	}
 	switch {
+	case oe.Name == nsutil.OpJoinCgroup && (oe.Errno == unix.ENOENT || oe.Errno == unix.ENODEV):
+		return fmt.Errorf("%w: %w", err, errdefs.ErrFailedPrecondition)
 	case oe.Name == "execve" && (oe.Errno == unix.ENOENT || oe.Errno == unix.ENOTDIR):
 		return fmt.Errorf("exec %q: executable file not found in the container: %w: %w", command, err, errdefs.ErrInvalidArgument)
 	case oe.Name == "execve" && (oe.Errno == unix.EACCES || oe.Errno == unix.ENOEXEC):
@@ -229,7 +302,7 @@ func explainExec(command, cwd string, err error) error {
 		return fmt.Errorf("linux.security_context: %w: %w", err, errdefs.ErrFailedPrecondition)
 	case oe.Name == "chdir" && oe.Detail == cwd:
 		return fmt.Errorf("working_dir: %w: %w", err, errdefs.ErrInvalidArgument)
-	case oe.Errno == unix.ENOENT || oe.Errno == unix.ENOTDIR || oe.Errno == unix.ELOOP || oe.Errno == unix.EROFS:
+	case slices.Contains([]unix.Errno{unix.ENOENT, unix.ENOTDIR, unix.ELOOP, unix.EROFS, unix.ENAMETOOLONG}, oe.Errno):
 		return fmt.Errorf("%w: %w", err, errdefs.ErrInvalidArgument)
 	}
 	return err
@@ -248,6 +321,7 @@ func (l *launch) execute(ctx context.Context, program *nsutil.Program, io *stdio
 		if err := live.keepStdin(ctx, l.Keeper, io.takeStdin()); err != nil {
 			return started{}, err
 		}
+		crash.Point("container-start.stdin-kept")
 	}
 	ran, err := l.Keeper.Run(ctx, io.run)
 	if err != nil {
@@ -260,18 +334,10 @@ func (l *launch) execute(ctx context.Context, program *nsutil.Program, io *stdio
 	return started{ran.Pid, ran.PidFD}, nil
 }
 
-// joinCgroup opens what a child needs to enter the group.
-func joinCgroup(g *cgroup.Group) (cgroupFiles, error) {
-	procs, err := g.Join()
-	if err != nil {
-		return cgroupFiles{}, err
-	}
-	files := cgroupFiles{container.Cgroup{Procs: procs}}
-	if files.Dir, err = g.Dir(); err != nil {
-		files.Close()
-		return cgroupFiles{}, err
-	}
-	return files, nil
+// joinCgroup is how a child enters the group. The caller closes its Dir, which may be nil.
+func joinCgroup(g *cgroup.Group) (container.Cgroup, error) {
+	dir, err := g.Dir()
+	return container.Cgroup{Procs: g.Join(), Dir: dir}, err
 }
 
 // loadCgroup returns the container's cgroup, nil if there is none.

@@ -6,7 +6,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"tare/container"
 	"tare/keeper"
 	"tare/store"
 )
@@ -18,7 +17,9 @@ type stdio struct {
 	stdin *os.File    // our end of a pipe; nil: none, or a terminal
 	run   keeper.Run  // with our ends
 	owner owner
-	files []*os.File // all of them, to close
+	// console is a terminal's master that an OCI runtime sent.
+	console *os.File
+	files   []*os.File // all of them, to close
 }
 
 // Close closes the daemon's copies.
@@ -90,7 +91,7 @@ func (s *stdio) takeStdin() *os.File {
 // pipe makes a pipe whose write end blocks, as programs expect of their stdout; os.Pipe would
 // make both ends non-blocking.
 func (s *stdio) pipe() (r, w *os.File, err error) {
-	r, w, err = blockingPipe(s.owner)
+	r, w, err = openPipe(s.owner, noEnd)
 	if err == nil {
 		s.files = append(s.files, r, w)
 	}
@@ -106,12 +107,22 @@ func hostUser(p *store.Pod, c *store.Container) owner {
 	return owner{uid, gid}
 }
 
-// blockingPipe makes a pipe that belongs to the process that will write into it, so that it can
-// open it again as /dev/stdout, that is through /proc/self/fd.
-func blockingPipe(o owner) (r, w *os.File, err error) {
+// The end of a pipe that is the daemon's: reads and writes there wait in the runtime's poller, and have deadlines.
+const (
+	readEnd  = 0
+	writeEnd = 1
+	noEnd    = -1
+)
+
+// openPipe makes a pipe that belongs to the process that will write into it, so that it can open it again as
+// /dev/stdout, that is through /proc/self/fd. The ends that are not the daemon's block.
+func openPipe(o owner, ours int) (r, w *os.File, err error) {
 	var p [2]int
 	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
 		return nil, nil, os.NewSyscallError("pipe2", err)
+	}
+	if ours != noEnd {
+		_ = unix.SetNonblock(p[ours], true) // cannot fail for a pipe, fcntl(2)
 	}
 	r, w = os.NewFile(uintptr(p[0]), "pipe"), os.NewFile(uintptr(p[1]), "pipe")
 	if o == (owner{}) {
@@ -123,19 +134,4 @@ func blockingPipe(o owner) (r, w *os.File, err error) {
 		return nil, nil, err
 	}
 	return r, w, nil
-}
-
-// cgroupFiles is how a child joins a group, with the files to close after the launch.
-type cgroupFiles struct {
-	container.Cgroup
-}
-
-// Close closes the files.
-func (c cgroupFiles) Close() {
-	for _, f := range c.Procs {
-		f.Close()
-	}
-	if c.Dir != nil {
-		c.Dir.Close()
-	}
 }

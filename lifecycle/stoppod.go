@@ -5,6 +5,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"tare/crash"
 	"tare/sandbox"
 	"tare/spec"
 	"tare/store"
@@ -31,13 +32,19 @@ func (r *Runtime) stopPod(ctx context.Context, id spec.PodID) error {
 	if err := r.killContainers(ctx, p); err != nil {
 		return err
 	}
+	crash.Point("pod-down.containers-killed")
 	if err := r.release(ctx, id); err != nil {
 		return err
 	}
-	_, err = r.Store.Update(id, func(p *store.Pod) error {
+	crash.Point("pod-down.released")
+	_, err = r.Store.Note(id, func(p *store.Pod) error {
 		p.State, err = p.State.Next(store.PodStop)
 		return err
 	})
+	crash.Point("pod-down.stored")
+	if p.State == store.PodReady {
+		told(r.Log, r.Plugins.StopPod(ctx, p))
+	}
 	return err
 }
 
@@ -48,9 +55,13 @@ func (r *Runtime) release(ctx context.Context, id spec.PodID) error {
 	defer cancel()
 	return all(
 		func() error { return r.endInit(id) },
+		passed("pod-down.init-ended"),
 		func() error { return r.Cgroups.ReleasePod(ctx, id) },
+		passed("pod-down.cgroup-released"),
 		func() error { return r.Network.Del(ctx, id) },
+		passed("pod-down.network-left"),
 		func() error { return sandbox.Release(ctx, id, r.layout, r.Keeper) },
+		passed("pod-down.sandbox-released"),
 		func() error { r.dropSandbox(id); return nil },
 	)
 }

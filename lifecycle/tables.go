@@ -23,11 +23,12 @@ type tables struct {
 	pod  map[spec.PodID]*sandbox.Sandbox
 	live map[spec.ContainerID]*process
 	init map[spec.PodID]*os.File // pidfds of the pods' inits, where there are any
+	lost <-chan struct{}         // closed when the keeper is; of every process
 }
 
-func newTables() tables {
+func newTables(lost <-chan struct{}) tables {
 	return tables{
-		pod: map[spec.PodID]*sandbox.Sandbox{}, live: map[spec.ContainerID]*process{}, init: map[spec.PodID]*os.File{},
+		pod: map[spec.PodID]*sandbox.Sandbox{}, live: map[spec.ContainerID]*process{}, init: map[spec.PodID]*os.File{}, lost: lost,
 	}
 }
 
@@ -61,6 +62,7 @@ func (t *tables) processOf(id spec.ContainerID) *process {
 }
 
 func (t *tables) keepProcess(p *process) {
+	p.lost = t.lost
 	if !put(&t.mu, &t.live, p.id, p) {
 		p.close()
 	}

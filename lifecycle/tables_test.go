@@ -9,7 +9,7 @@ import (
 
 // TestKeepAfterEstate keeps what an operation made while the estate was being taken: it is closed.
 func TestKeepAfterEstate(t *testing.T) {
-	tables := newTables()
+	tables := newTables(nil)
 	tables.Estate().Close()
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -20,6 +20,6 @@ func TestKeepAfterEstate(t *testing.T) {
 	if err := r.Close(); err == nil {
 		t.Error("the pidfd is open")
 	}
-	tables.keepProcess(newProcess("c"))
+	tables.keepProcess(newProcess("c", nil))
 	tables.keepSandbox(&sandbox.Sandbox{})
 }

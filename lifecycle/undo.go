@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"tare/crash"
 )
 
 // undo runs step, which takes back what a failed operation had done, on its own deadline, and
@@ -16,6 +18,9 @@ func undo(ctx context.Context, cause error, step func(context.Context) error) er
 	}
 	return cause
 }
+
+// passed is a crash point among the steps of all.
+func passed(point string) func() error { return func() error { crash.Point(point); return nil } }
 
 // all runs every step, whatever the others return, and joins their errors.
 func all(steps ...func() error) error {

@@ -10,6 +10,8 @@ import (
 	"github.com/containerd/errdefs"
 
 	"tare/container"
+	"tare/crash"
+	"tare/nri"
 	"tare/spec"
 	"tare/store"
 )
@@ -25,9 +27,32 @@ func (r *Runtime) UpdateContainer(ctx context.Context, id spec.ContainerID, res 
 	// Calls that ask for the same share one execution, others take turns.
 	key := fmt.Sprintf("update container %s to %+v", id, *res)
 	return r.order(ctx, key, func(ctx context.Context) error {
-		defer r.locks.lock(p.ID)()
-		return r.updateContainer(ctx, id, res)
+		answer, err := r.changeLimits(ctx, p.ID, id, res)
+		if err != nil {
+			return err
+		}
+		return r.Plugins.Apply(ctx, answer, id)
 	})
+}
+
+// changeLimits asks plugins about other limits, and makes those that they make of them.
+func (r *Runtime) changeLimits(ctx context.Context, pod spec.PodID, id spec.ContainerID, asked *spec.Resources) (nri.Answer, error) {
+	defer r.locks.lock(pod)()
+	p, c, err := r.Store.Container(id)
+	if err != nil {
+		return nri.Answer{}, err
+	}
+	wanted, answer, err := r.Plugins.Update(ctx, p, c, asked)
+	if err != nil {
+		return answer, err
+	}
+	if err := r.updateContainer(ctx, id, wanted); err != nil {
+		return answer, err
+	}
+	if p, c, err := r.Store.Container(id); err == nil {
+		told(r.Log, r.Plugins.Updated(ctx, p, c))
+	}
+	return answer, nil
 }
 
 func (r *Runtime) updateContainer(ctx context.Context, id spec.ContainerID, asked *spec.Resources) error {
@@ -38,10 +63,12 @@ func (r *Runtime) updateContainer(ctx context.Context, id spec.ContainerID, aske
 	change := *asked
 	change.MemorySwap = followMemory(c.Spec.Resources, asked)
 	next := merge(c.Spec.Resources, &change)
-	restore, err := (&adjustment{r, c, next, &change}).apply()
+	restore, err := (&adjustment{r, c, next, &change}).apply(ctx)
 	if err != nil {
 		return err
 	}
+	crash.Point("update.in-force")
+	defer crash.Point("update.stored")
 	_, err = r.Store.Update(p.ID, changeContainer(id, func(c *store.Container) error {
 		c.Spec.Resources, c.OCI = next, container.WithLimits(c.OCI, next)
 		return nil
@@ -61,7 +88,7 @@ type adjustment struct {
 
 // apply makes the change in force, and returns what takes it back. A container that has no
 // cgroup yet gets it at its start; for now it is checked as far as can be.
-func (a *adjustment) apply() (restore func() error, err error) {
+func (a *adjustment) apply(ctx context.Context) (restore func() error, err error) {
 	c := a.ctr
 	switch c.State {
 	case store.ContainerCreated:
@@ -86,6 +113,9 @@ func (a *adjustment) apply() (restore func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := live.updateDriven(ctx, a.next); err != nil {
+		return nil, errors.Join(err, back())
+	}
 	was, wanted := oomScore(c.Spec.Resources, a.oomFloor), oomScore(a.next, a.oomFloor)
 	if err := changeOOMScore(live.group, was, wanted); err != nil {
 		return nil, errors.Join(err, changeOOMScore(live.group, wanted, was), back())
@@ -96,9 +126,16 @@ func (a *adjustment) apply() (restore func() error, err error) {
 // UpdatePod records what a pod as a whole may use; nil leaves what is on record.
 func (r *Runtime) UpdatePod(ctx context.Context, id spec.PodID, overhead, resources *spec.Resources) error {
 	key := fmt.Sprintf("update pod %s to %+v and %+v", id, overhead, resources)
-	return r.order(ctx, key, func(context.Context) error {
+	return r.order(ctx, key, func(ctx context.Context) error {
 		defer r.locks.lock(id)()
-		_, err := r.Store.Update(id, func(p *store.Pod) error {
+		p, err := r.Store.Pod(id)
+		if err != nil {
+			return err
+		}
+		if err := r.Plugins.UpdatePod(ctx, p, overhead, resources); err != nil {
+			return err
+		}
+		p, err = r.Store.Update(id, func(p *store.Pod) error {
 			if overhead != nil {
 				p.Spec.Overhead = overhead
 			}
@@ -107,6 +144,9 @@ func (r *Runtime) UpdatePod(ctx context.Context, id spec.PodID, overhead, resour
 			}
 			return nil
 		})
+		if err == nil {
+			told(r.Log, r.Plugins.UpdatedPod(ctx, p))
+		}
 		return err
 	})
 }
@@ -132,6 +172,7 @@ func merge(old, change *spec.Resources) *spec.Resources {
 	for to, n := range map[*int64]int64{
 		&out.CPUPeriod: change.CPUPeriod, &out.CPUQuota: change.CPUQuota, &out.CPUShares: change.CPUShares,
 		&out.Memory: change.Memory, &out.MemorySwap: change.MemorySwap, &out.OOMScoreAdj: change.OOMScoreAdj,
+		&out.MemoryReservation: change.MemoryReservation, &out.Pids: change.Pids,
 	} {
 		if n != 0 {
 			*to = n

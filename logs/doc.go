@@ -16,6 +16,9 @@
 // A Follower gets a copy of a stream's output as it comes, for people who watch. It never holds up
 // container or log for longer than a moment: one that does not keep up is dropped.
 //
+// On its way, output lies in a Spool's buffers, memory files that outlive the process: whoever has them, the sources and the log
+// goes on where it was killed, and no byte is lost or written twice.
+//
 // What is not here: rotation (the kubelet renames and calls Reopen through others), reading, and
 // any knowledge of containers.
 //

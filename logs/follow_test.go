@@ -20,9 +20,9 @@ func followed(t *testing.T) (*os.File, *Stream, <-chan error) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { w.Close() })
-	l := New(appending(t, filepath.Join(t.TempDir(), "log")), func(err error) { t.Error(err) })
+	l := New(appending(t, filepath.Join(t.TempDir(), "log")), Host{Spool: spool(t), Failed: func(err error) { t.Error(err) }})
 	t.Cleanup(l.Close)
-	s, err := NewStream(l, r, "stdout", false)
+	s, err := NewStream(l, source(t, r, "stdout", false))
 	if err != nil {
 		t.Fatal(err)
 	}

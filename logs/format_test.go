@@ -5,7 +5,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -18,8 +20,8 @@ func copyThrough(t *testing.T, tty bool, chunks ...string) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := New(appending(t, path), func(err error) { t.Error(err) })
-	s, err := NewStream(l, r, "stdout", tty)
+	l := New(appending(t, path), Host{Spool: spool(t), Failed: func(err error) { t.Error(err) }})
+	s, err := NewStream(l, source(t, r, "stdout", tty))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,8 +132,8 @@ func TestPrompt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := New(appending(t, path), func(err error) { t.Error(err) })
-	s, err := NewStream(l, r, "stderr", false)
+	l := New(appending(t, path), Host{Spool: spool(t), Failed: func(err error) { t.Error(err) }})
+	s, err := NewStream(l, source(t, r, "stderr", false))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,9 +163,9 @@ func TestFullDisk(t *testing.T) {
 		t.Skip(err)
 	}
 	failures := 0
-	l := New(f, func(error) { failures++ })
+	l := New(f, Host{Spool: spool(t), Failed: func(error) { failures++ }})
 	for range 3 {
-		l.append([]byte("record\n"), 0)
+		l.append([]byte("record\n"), buffer(t, l), 0, 0)
 	}
 	if failures != 1 || l.Dropped() != 21 {
 		t.Errorf("%d failures reported, %d bytes dropped; want 1 and 21", failures, l.Dropped())
@@ -172,7 +174,7 @@ func TestFullDisk(t *testing.T) {
 	if err := l.Reopen(appending(t, path)); err != nil {
 		t.Fatal(err)
 	}
-	l.append([]byte("record\n"), 0)
+	l.append([]byte("record\n"), buffer(t, l), 0, 0)
 	l.Close()
 	if data, err := os.ReadFile(path); err != nil || string(data) != "record\n" {
 		t.Errorf("after room was made: %q, %v", data, err)
@@ -182,44 +184,40 @@ func TestFullDisk(t *testing.T) {
 // TestUntear cuts half a record off the end of a file.
 func TestUntear(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
-	l := New(appending(t, path), func(error) {})
+	l := New(appending(t, path), Host{Spool: spool(t), Failed: func(error) {}})
 	written := []byte("one\ntwo\nthr")
-	l.append(written, 0)
+	l.append(written, buffer(t, l), 0, 0)
 	if n := l.untear(written); n != len("one\ntwo\n") {
 		t.Errorf("%d bytes are left", n)
 	}
-	l.append([]byte("four\n"), 0)
+	l.append([]byte("four\n"), buffer(t, l), 0, 0)
 	if data, err := os.ReadFile(path); err != nil || string(data) != "one\ntwo\nfour\n" {
 		t.Errorf("file %q, %v", data, err)
 	}
 }
 
 // TestReopenAmidALine waits for the line's end, but not for ever.
-func TestReopenAmidALine(t *testing.T) {
+func TestReopenAmidALine(t *testing.T) { synctest.Test(t, reopenAmidALine) }
+
+func reopenAmidALine(t *testing.T) {
 	dir := t.TempDir()
 	old, next, third := filepath.Join(dir, "old"), filepath.Join(dir, "next"), filepath.Join(dir, "third")
-	l := New(appending(t, old), func(err error) { t.Error(err) })
-	l.append([]byte("P begin\n"), 1)
+	l := New(appending(t, old), Host{Spool: spool(t), Failed: func(err error) { t.Error(err) }})
+	l.append([]byte("P begin\n"), buffer(t, l), 0, 1)
 	done := make(chan error)
 	go func() { done <- l.Reopen(appending(t, next)) }()
-	for { // until Reopen waits
-		l.mu.Lock()
-		waits := l.next != nil
-		l.mu.Unlock()
-		if waits {
-			break
-		}
-		time.Sleep(time.Millisecond)
-	}
-	l.append([]byte("F end\n"), -1)
+	synctest.Wait() // until Reopen waits
+	l.turn.Lock()
+	l.append([]byte("F end\n"), buffer(t, l), 0, -1)
+	l.endTurn()
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
-	l.append([]byte("P endless\n"), 1)
+	l.append([]byte("P endless\n"), buffer(t, l), 0, 1)
 	if err := l.Reopen(appending(t, third)); err != nil {
 		t.Fatal(err)
 	}
-	l.append([]byte("P still\n"), 0)
+	l.append([]byte("P still\n"), buffer(t, l), 0, 0)
 	l.Close()
 	for path, want := range map[string]string{old: "P begin\nF end\n", next: "P endless\n", third: "P still\n"} {
 		if data, err := os.ReadFile(path); err != nil || string(data) != want {
@@ -253,12 +251,12 @@ func BenchmarkFormat(b *testing.B) {
 func BenchmarkCopy(b *testing.B) {
 	in := bytes.Repeat([]byte(strings.Repeat("x", 80)+"\n"), chunkSize/81)
 	path := filepath.Join(b.TempDir(), "log")
-	l := New(appending(b, path), func(err error) { b.Error(err) })
+	l := New(appending(b, path), Host{Spool: spool(b), Failed: func(err error) { b.Error(err) }})
 	r, w, err := os.Pipe()
 	if err != nil {
 		b.Fatal(err)
 	}
-	s, err := NewStream(l, r, "stdout", false)
+	s, err := NewStream(l, source(b, r, "stdout", false))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -281,4 +279,36 @@ func BenchmarkCopy(b *testing.B) {
 	if err := <-done; err != nil {
 		b.Error(err)
 	}
+}
+
+// spool keeps account of its buffers.
+func spool(t testing.TB) *Spool {
+	return NewSpool(func(fd int, made bool) {})
+}
+
+// buffer is a fresh one.
+func buffer(t testing.TB, l *Log) *Buffer {
+	t.Helper()
+	b, err := l.host.Spool.take(owners.Add(1), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+var owners atomic.Uint64
+
+// source is one of a spool's.
+func source(t testing.TB, f *os.File, name string, tty bool) Source {
+	t.Helper()
+	s := Source{File: f, Name: name, Owner: owners.Add(1)}
+	if !tty {
+		return s
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Scratch = [2]*os.File{r, w}
+	return s
 }

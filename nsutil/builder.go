@@ -16,6 +16,7 @@ type Builder struct {
 	strs   map[string]uint32
 	files  map[*os.File]int
 	labels []string
+	closed bool // CloseAbove2 was
 }
 
 // Slot names a place in the program's memory that holds an operation's result: a descriptor.
@@ -74,6 +75,7 @@ func (b *Builder) File(f *os.File, label string) FD {
 
 // slot reserves an int32 in the blob.
 func (b *Builder) slot(label string) Slot {
+	b.closed = false // there is one more descriptor
 	return Slot{b.reserve(4, 4), label}
 }
 

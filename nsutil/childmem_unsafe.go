@@ -20,7 +20,14 @@ type child struct {
 	run    uintptr // interpret
 	birth  cloneArgs
 	again  cloneArgs // of the program's last fork
-	pidfd  int32
+	last   farewell
+}
+
+// farewell is what a process that has forked the one that goes on leaves to say, by registers alone: the new one may be traced,
+// by whom it appears among, and has this memory in common with it, the stack too.
+type farewell struct {
+	report
+	status uintptr
 }
 
 // The layout of a mapping: child, stacks, steps, the program's memory. Each process of a program has a stack
@@ -55,10 +62,10 @@ func newChild(n, processes int, blob []byte) (m mapping, c *child, steps []step,
 	copy(memory, blob)
 	steps = unsafe.Slice((*step)(unsafe.Pointer(&m[stepsAt])), n)
 	c = (*child)(unsafe.Pointer(&m[0]))
-	*c = child{n: n, pidfd: -1, steps: unsafe.SliceData(steps), run: interpretAt()}
+	*c = child{n: n, steps: unsafe.SliceData(steps), run: interpretAt()}
 	c.birth = cloneArgs{
 		exitSignal: uint64(unix.SIGCHLD),
-		pidfd:      uint64(uintptr(unsafe.Pointer(&c.pidfd))),
+		pidfd:      uint64(uintptr(unsafe.Pointer(&born))),
 		stack:      uint64(uintptr(unsafe.Pointer(&m[childSize]))),
 		stackSize:  stackSize,
 	}

@@ -164,7 +164,7 @@ func (p *Program) checkOp(i, files int) error {
 
 func (p *Program) inside(a Arg, files int) bool {
 	switch a.kind {
-	case argImm, argStatus:
+	case argImm, argStatus, argBeside:
 		return true
 	case argBlob:
 		return a.val < uint64(len(p.blob))

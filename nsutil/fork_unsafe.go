@@ -69,7 +69,10 @@ func interpretAt() uintptr {
 	return **(**uintptr)(unsafe.Pointer(&f))
 }
 
-// fork makes the child. If pidns is a descriptor, of a PID namespace or of a process in one
+// born is where the kernel writes the pidfd of a new process: not in memory that the child has, too. Guarded by syscall.ForkLock.
+var born int32
+
+// fork makes the child, and returns its pid and pidfd. If pidns is a descriptor, of a PID namespace or of a process in one
 // (setns(2)), the child is born there: joining one takes effect for children only, so the thread joins
 // it for this one clone, and own, its own namespace, again. failed names the call that
 // errno is of.
@@ -79,13 +82,13 @@ func interpretAt() uintptr {
 //
 //go:noinline
 //go:norace
-func fork(c *child, pidns, own int) (pid uintptr, failed string, errno syscall.Errno) {
+func fork(c *child, pidns, own int) (pid uintptr, pidfd int32, failed string, errno syscall.Errno) {
 	var e uintptr
 	beforeFork()
 	if pidns >= 0 {
 		if _, _, errno = syscall.RawSyscall(unix.SYS_SETNS, uintptr(pidns), unix.CLONE_NEWPID, 0); errno != 0 {
 			afterFork()
-			return 0, "setns", errno
+			return 0, -1, "setns", errno
 		}
 	}
 	pid, e = clone3(&c.birth, unsafe.Sizeof(c.birth), c.run, c)
@@ -94,12 +97,16 @@ func fork(c *child, pidns, own int) (pid uintptr, failed string, errno syscall.E
 		syscall.RawSyscall(unix.SYS_SETNS, uintptr(own), unix.CLONE_NEWPID, 0)
 	}
 	afterFork()
-	return pid, "clone3", syscall.Errno(e)
+	return pid, born, "clone3", syscall.Errno(e)
 }
 
+// maxTries is how often in all a process tries an openat2(2) again that says EAGAIN: somewhere on the host something was
+// renamed or mounted while it followed a "..", and it could not tell whether that led it out of the root.
+const maxTries = 10000
+
 // interpret is a child's whole life: it runs the steps, from c.from on. It returns only for clone3 to fork, with
-// the arguments. Both processes are back then: the new one with forked 0, the old one with what the system
-// call returned and the index of the step after.
+// the arguments, and what the old process says before it ends, or nil. Both processes are back else: the new one with forked 0,
+// the old one, also if the fork failed, with what the system call returned and the index of the step after.
 //
 // In the child there is one thread, no scheduler, no garbage collector and no signal handler: the
 // loop makes raw system calls, allocates nothing, calls nothing that could grow the stack, and touches only
@@ -108,7 +115,7 @@ func fork(c *child, pidns, own int) (pid uintptr, failed string, errno syscall.E
 //go:norace
 //go:nosplit
 //go:nocheckptr
-func interpret(c *child, forked, after int) (*cloneArgs, int) {
+func interpret(c *child, forked, after int) (*cloneArgs, int, *farewell) {
 	var (
 		i     int
 		j     int
@@ -116,18 +123,16 @@ func interpret(c *child, forked, after int) (*cloneArgs, int) {
 		errno syscall.Errno
 		s     *step
 		a     [6]uintptr
+		tries int
 		msg   report // on the stack: each process has its own
 	)
 	i = c.from
 	if forked != 0 {
 		s = c.step(after - 1)
-		msg.kind, msg.index, msg.value = reportFork, s.index, int64(forked)
 		if forked < 0 {
-			msg.kind, msg.value = reportFailed, int64(-forked)
-		}
-		if forked < 0 || s.nr == uintptr(opFork) {
+			msg.kind, msg.index, msg.value = reportFailed, s.index, int64(-forked)
 			syscall.RawSyscall6(unix.SYS_WRITE, c.status, uintptr(unsafe.Pointer(&msg)), unsafe.Sizeof(msg), 0, 0, 0)
-			syscall.RawSyscall6(unix.SYS_EXIT_GROUP, uintptr(msg.kind-reportFork), 0, 0, 0, 0, 0)
+			syscall.RawSyscall6(unix.SYS_EXIT_GROUP, 1, 0, 0, 0, 0, 0)
 		}
 		*s.store = int32(forked)
 		i = after
@@ -137,12 +142,13 @@ func interpret(c *child, forked, after int) (*cloneArgs, int) {
 		if s.nr == uintptr(opFork) {
 			c.from, c.again.flags, c.again.exitSignal = i+1, unix.CLONE_PARENT, 0 // its parent's signal is its own, too
 			c.again.stack += stackSize
-			return &c.again, i + 1
+			c.last.kind, c.last.index, c.last.status = reportFork, s.index, c.status
+			return &c.again, i + 1, &c.last
 		}
 		if s.nr == uintptr(opHelper) {
 			c.from, c.again.flags, c.again.exitSignal = i+1+int(s.skipErr), 0, uint64(unix.SIGCHLD)
 			c.again.stack += stackSize
-			return &c.again, i + 1
+			return &c.again, i + 1, nil
 		}
 		a = s.a
 		for j = 0; j < len(s.slots); j++ {
@@ -151,6 +157,11 @@ func interpret(c *child, forked, after int) (*cloneArgs, int) {
 			}
 		}
 		r, _, errno = syscall.RawSyscall6(s.nr, a[0], a[1], a[2], a[3], a[4], a[5])
+		if errno == unix.EAGAIN && s.nr == unix.SYS_OPENAT2 && tries < maxTries {
+			tries++
+			i--
+			continue
+		}
 		if errno == 0 && s.nonzero && r == 0 {
 			errno = unix.EPIPE
 		}
@@ -217,6 +228,8 @@ func (p *Program) link(steps []step, memory []byte, fds []int, status int) {
 				s.slots[j] = (*int32)(unsafe.Pointer(&memory[a.val]))
 			case argStatus:
 				s.a[j] = uintptr(status)
+			case argBeside:
+				s.a[j] = uintptr(status + int(a.val))
 			}
 		}
 	}

@@ -40,6 +40,11 @@ func HeedSignals() error {
 	return nil
 }
 
+// MuteChildren keeps the kernel from sending this process SIGCHLD, which the Go runtime catches for nobody: each end of a child
+// would interrupt a thread, or wake one. With the default action the signal is not even sent (sig_task_ignored,
+// kernel/signal.c), and unlike with SIG_IGN the child has to be waited for as before, wait(2).
+func MuteChildren() error { return defaultAction(int(unix.SIGCHLD)) }
+
 // defaultAction is sigaction(2) with SIG_DFL, past the Go runtime, which leaves the signals of C
 // libraries alone.
 func defaultAction(sig int) error {

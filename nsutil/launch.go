@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"slices"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,7 +22,11 @@ type Started struct {
 // that whoever reaps children knows whose they are. Fork is called for each, in order; the last
 // is the one in Started. Launch itself reaps nothing.
 type Watch struct {
-	Forked func(pid int)
+	// Forked ends the launch by an error.
+	Forked func(pid int) error
+	// Until bounds the launch, whose processes may be stopped by others in their PID namespace, or wait for a file
+	// system of the container's that does not answer. Zero: no bound.
+	Until time.Time
 }
 
 // Launch forks and runs the program in the child until it executes, exits or fails. An
@@ -39,14 +44,32 @@ func Launch(p *Program, w Watch) (Started, error) {
 		m.drop()
 		return Started{}, err
 	}
-	w.Forked(st.Pid)
-	if err := follow(p, parent, w, &st); err != nil {
+	err = w.Forked(st.Pid)
+	if err == nil {
+		err = parent.SetReadDeadline(w.Until)
+	}
+	if err == nil {
+		err = follow(p, parent, w, &st)
+	}
+	if err != nil {
 		m.drop() // the child may still be in it
-		st.close()
+		st.abandon(err)
 		return st, err
+	}
+	if p.Forks() > 0 {
+		m.drop() // so may who traced a process that was born among others
+		return st, nil
 	}
 	m.release()
 	return st, nil
+}
+
+// abandon ends a launch that failed. A child that told so ends by itself.
+func (s *Started) abandon(err error) {
+	if _, told := err.(*OpError); !told {
+		_ = PidfdSignal(s.PidFD, unix.SIGKILL) // fails for who has ended
+	}
+	s.close()
 }
 
 func (s *Started) close() {
@@ -106,14 +129,14 @@ func start(p *Program, status *os.File) (Started, mapping, error) {
 	}
 
 	syscall.ForkLock.Lock()
-	pid, failed, errno := fork(c, pidns, own)
+	pid, pidfd, failed, errno := fork(c, pidns, own)
 	syscall.ForkLock.Unlock()
 
 	runtime.KeepAlive(p)
 	if errno != 0 {
 		return Started{}, m, os.NewSyscallError(failed, errno)
 	}
-	return Started{Pid: int(pid), PidFD: os.NewFile(uintptr(c.pidfd), "pidfd")}, m, nil
+	return Started{Pid: int(pid), PidFD: os.NewFile(uintptr(pidfd), "pidfd")}, m, nil
 }
 
 // closeOthers are the child's next steps: it closes every descriptor that its program was not
@@ -153,10 +176,9 @@ func follow(p *Program, status *os.File, w Watch, st *Started) error {
 		}
 		switch m := reportFrom(buf); m.kind {
 		case reportFork:
-			if err := st.replace(int(m.value)); err != nil {
+			if err := st.replace(int(m.value), w); err != nil {
 				return err
 			}
-			w.Forked(st.Pid)
 		case reportMaps:
 			if err := writeMaps(st.Pid, p.Maps); err != nil {
 				return err // closing our end ends the child: it waits for an answer
@@ -181,9 +203,10 @@ func recv(f *os.File, buf, oob []byte) (n, oobn int, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
+	var flags int
 	perr := raw.Read(func(fd uintptr) bool {
 		for {
-			n, oobn, _, _, err = unix.Recvmsg(int(fd), buf, oob, unix.MSG_CMSG_CLOEXEC)
+			n, oobn, flags, _, err = unix.Recvmsg(int(fd), buf, oob, unix.MSG_CMSG_CLOEXEC)
 			if err != unix.EINTR {
 				return err != unix.EAGAIN
 			}
@@ -192,14 +215,30 @@ func recv(f *os.File, buf, oob []byte) (n, oobn int, err error) {
 	if perr != nil {
 		return 0, 0, perr
 	}
+	if err == nil && flags&unix.MSG_CTRUNC != 0 { // unix(7): this process has no descriptors left
+		some, _ := receivedFiles(oob[:oobn])
+		for _, f := range some {
+			f.Close()
+		}
+		err = unix.EMFILE
+	}
 	return n, oobn, os.NewSyscallError("recvmsg", err)
 }
 
-// replace makes pid, just forked by the former process, the one that counts. It cannot be
-// another process: the child is ours and not reaped before Watch.Forked has named it.
-func (s *Started) replace(pid int) error {
+// replace makes pid, just forked by the former process, the one that counts. The report says so, and who traces the
+// new process may have its end of the channel: pid has to be a child of ours, which is not reaped before
+// Watch.Forked has named it, and one that Watch.Forked has not heard of.
+func (s *Started) replace(pid int, w Watch) error {
 	fd, err := PidfdOpen(pid)
 	if err != nil {
+		return err
+	}
+	if err := unix.Waitid(unix.P_PIDFD, int(fd.Fd()), nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil); err != nil {
+		fd.Close()
+		return fmt.Errorf("forked process %d: %w", pid, os.NewSyscallError("waitid", err))
+	}
+	if err := w.Forked(pid); err != nil {
+		fd.Close()
 		return err
 	}
 	s.PidFD.Close()

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,7 +26,7 @@ func run(t *testing.T, build func(b *Builder, out FD)) (string, syscall.WaitStat
 	b := NewBuilder()
 	build(b, b.File(w, "out"))
 	var pids []int
-	st, err := Launch(b.Program(), Watch{Forked: func(pid int) { pids = append(pids, pid) }})
+	st, err := Launch(b.Program(), Watch{Forked: func(pid int) error { pids = append(pids, pid); return nil }})
 	w.Close()
 	out, rerr := io.ReadAll(r)
 	if rerr != nil {
@@ -139,7 +140,7 @@ func TestNestedUserNamespaceFails(t *testing.T) {
 func given(t *testing.T, b *Builder) []*os.File {
 	t.Helper()
 	b.Exit()
-	st, err := Launch(b.Program(), Watch{Forked: func(int) {}})
+	st, err := Launch(b.Program(), Watch{Forked: func(int) error { return nil }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,6 +197,8 @@ func TestEncodeRoundTrip(t *testing.T) {
 	}
 }
 
+// Whatever is accepted can be linked: no operation or relocation reaches outside, which would panic. It is encoded and
+// decoded again without a change. What is refused is refused as a malformed program.
 func FuzzDecode(f *testing.F) {
 	b := NewBuilder()
 	b.Unshare(unix.CLONE_NEWNS)
@@ -203,9 +206,23 @@ func FuzzDecode(f *testing.F) {
 	f.Add(b.Program().Encode())
 	f.Fuzz(func(t *testing.T, data []byte) {
 		p, files, err := Decode(data)
-		if err == nil {
-			p.link(make([]step, len(p.Ops)), bytes.Clone(p.blob), make([]int, files), 3)
+		if err != nil {
+			if !errors.Is(err, errBadProgram) {
+				t.Errorf("refused by %v, want %v", err, errBadProgram)
+			}
+			return
 		}
+		p.Files = make([]*os.File, files)
+		again := p.Encode()
+		q, n, err := Decode(again)
+		if err != nil || n != files {
+			t.Fatalf("encoded again: %d files, %v; had %d", n, err, files)
+		}
+		q.Files = p.Files
+		if !bytes.Equal(q.Encode(), again) {
+			t.Error("changes each time it is encoded")
+		}
+		p.link(make([]step, len(p.Ops)), bytes.Clone(p.blob), make([]int, files), 3)
 	})
 }
 
@@ -213,7 +230,7 @@ func BenchmarkLaunch(bm *testing.B) {
 	for bm.Loop() {
 		b := NewBuilder()
 		b.Exec([]string{"/bin/true"}, []string{"true"}, nil)
-		st, err := Launch(b.Program(), Watch{Forked: func(int) {}})
+		st, err := Launch(b.Program(), Watch{Forked: func(int) error { return nil }})
 		if err != nil {
 			bm.Fatal(err)
 		}
@@ -243,7 +260,7 @@ func launchBelow(t *testing.T, depth int) byte {
 	}
 	b := NewBuilder()
 	b.Exit()
-	st, err := Launch(b.Program(), Watch{Forked: func(int) {}})
+	st, err := Launch(b.Program(), Watch{Forked: func(int) error { return nil }})
 	if err != nil || st.PidFD == nil {
 		t.Errorf("launch: pidfd %v, %v", st.PidFD, err)
 		return 0
@@ -269,6 +286,84 @@ func TestExecLabel(t *testing.T) {
 		known := errors.Is(err, syscall.EOPNOTSUPP) || errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.EINVAL)
 		if err == nil || !known || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%v, want %s…", err, want)
+		}
+	}
+}
+
+// TestDescriptorPaths: a directory of the host that a program was given is reached by no path of the container's, as
+// working directory, command or interpreter. While it is open, it is: the paths are right.
+func TestDescriptorPaths(t *testing.T) {
+	dir := t.TempDir()
+	host, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer host.Close()
+	if err := os.WriteFile(dir+"/program", []byte("#!/bin/sh\necho ran\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	link := "/proc/self/fd/" + strconv.Itoa(int(host.Fd()))
+	if err := os.WriteFile(dir+"/script", []byte("#!"+link+"/program\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name   string
+		closed bool
+		build  func(b *Builder)
+		want   error
+	}{
+		{"working directory", false, func(b *Builder) { b.Chdir(link) }, nil},
+		{"working directory of a container", false, func(b *Builder) { b.ChdirInside(link) }, syscall.ELOOP},
+		{"working directory when closed", true, func(b *Builder) { b.Chdir(link) }, syscall.ENOENT},
+		{"command when closed", true, func(b *Builder) { b.Exec([]string{link + "/program"}, []string{"x"}, nil) }, syscall.ENOENT},
+		{"interpreter when closed", true, func(b *Builder) { b.Exec([]string{dir + "/script"}, []string{"x"}, nil) }, syscall.ENOENT},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, _, err := run(t, func(b *Builder, out FD) {
+				b.File(host, "host")
+				b.Stdio(out, out, out)
+				if tt.closed {
+					b.CloseAbove2()
+				}
+				tt.build(b)
+				b.Exit()
+			})
+			if !errors.Is(err, tt.want) {
+				t.Errorf("%v, want %v", err, tt.want)
+			}
+		})
+	}
+}
+
+// TestLaunchBound: a launch that does not come to an end is ended, and nothing of it is left.
+func TestLaunchBound(t *testing.T) {
+	b := NewBuilder()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	never := b.File(r, "never")
+	b.add("read", "never", unix.SYS_READ, never.arg, blobArg(b.reserve(8, 8)), Imm(1))
+	b.Exit()
+	var pid int
+	st, err := Launch(b.Program(), Watch{Until: time.Now().Add(20 * time.Millisecond), Forked: func(child int) error { pid = child; return nil }})
+	if !errors.Is(err, os.ErrDeadlineExceeded) || st.PidFD != nil {
+		t.Errorf("error %v, want a deadline's", err)
+	}
+	var ws syscall.WaitStatus
+	if _, err := syscall.Wait4(pid, &ws, 0, nil); err != nil || ws.Signal() != unix.SIGKILL {
+		t.Errorf("the child ended by %v, %v", ws, err)
+	}
+}
+
+// TestForkedIsAChild: what a fork reports has to be a child of ours that nobody has named before.
+func TestForkedIsAChild(t *testing.T) {
+	for name, pid := range map[string]int{"process 1": 1, "this one": os.Getpid()} {
+		var st Started
+		if err := st.replace(pid, Watch{Forked: func(int) error { return nil }}); !errors.Is(err, syscall.ECHILD) {
+			t.Errorf("%s: %v, want %v", name, err, syscall.ECHILD)
 		}
 	}
 }

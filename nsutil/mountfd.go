@@ -1,6 +1,7 @@
 package nsutil
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -42,6 +43,22 @@ func (c *FSContext) SetFile(key string, f *os.File) error {
 	err := unix.FsconfigSetFd(int(c.f.Fd()), key, int(f.Fd()))
 	runtime.KeepAlive(f)
 	return c.wrap(key, err)
+}
+
+// AddLower gives an overlay a detached mount for its next lower layer, which the caller closes when the
+// overlay is mounted. Overlays take layers as descriptors since Linux 6.13 (kernel commit "ovl: specify layers
+// via file descriptors"), and before that only by a path that is in sight: then there is an
+// attachment to close, too.
+func (c *FSContext) AddLower(m *os.File) (*Attachment, error) {
+	err := c.SetFile("lowerdir+", m)
+	if !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EBADF) {
+		return nil, err
+	}
+	attached, err := AttachForNow(m)
+	if err != nil {
+		return nil, err
+	}
+	return attached, c.SetString("lowerdir+", attached.Path)
 }
 
 // Mount creates the file system and a detached mount of it, with MOUNT_ATTR_… attributes. The

@@ -15,6 +15,7 @@ const (
 	argFile                  // the descriptor number of the program's n-th file
 	argSlot                  // the int32 that an earlier operation stored at this blob offset
 	argStatus                // the child's end of the status channel
+	argBeside                // a descriptor number beside it: the value is the distance
 )
 
 // Arg is one argument of an operation: build it with Imm, or with the Builder's methods.

@@ -124,16 +124,25 @@ func (b *Builder) Umask(mask uint32) {
 	b.add("umask", fmt.Sprintf("%#o", mask), unix.SYS_UMASK, Imm(uint64(mask)))
 }
 
-// Chdir changes into a directory, with the rights the program has at that point: into the working
-// directory as the user who will work there.
+// Chdir changes into a directory that the host vouches for.
 func (b *Builder) Chdir(dir string) {
 	b.add("chdir", dir, unix.SYS_CHDIR, b.str(dir))
 }
 
-// Exec ends the program: every descriptor above 2 closes on the way, then execve(2) of the first
+// ChdirInside changes into a directory of the container, with the rights the program has at that point: as the
+// user who will work there. Whoever made the directory, or exchanged it since, leads nowhere by a magic link of
+// /proc, as to a descriptor or another process's root (CVE-2024-21626).
+func (b *Builder) ChdirInside(dir string) {
+	s := b.slot(dir)
+	how := b.openHow(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0, unix.RESOLVE_NO_MAGICLINKS)
+	b.add("chdir", dir, unix.SYS_OPENAT2, CWD.arg, b.str(dir), blobArg(how), Imm(unix.SizeofOpenHow)).into(s)
+	b.add("chdir", dir, unix.SYS_FCHDIR, s.arg())
+}
+
+// Exec ends the program: every descriptor above 2 is closed, then execve(2) of the first
 // candidate that exists. Candidates are what a search in PATH gives, or one path.
 func (b *Builder) Exec(candidates, argv, env []string) {
-	b.closeAbove2()
+	b.CloseAbove2()
 	args, envs := blobArg(b.pointers(argv)), blobArg(b.pointers(env))
 	for i, c := range candidates {
 		detail := c
@@ -150,9 +159,19 @@ func (b *Builder) Exec(candidates, argv, env []string) {
 	}
 }
 
-// closeAbove2 makes execve close everything but stdio, whoever opened it.
-func (b *Builder) closeAbove2() {
-	b.add("close_range", "3- CLOEXEC", unix.SYS_CLOSE_RANGE, Imm(3), Imm(uint64(^uint32(0))), Imm(unix.CLOSE_RANGE_CLOEXEC))
+// CloseAbove2 closes everything but stdio and the status channel, whoever opened it; no file or slot can be used
+// afterwards. That execve would close it is too late: a path that a container has made, of the command or
+// its interpreter, is resolved before that, and may go by /proc/self/fd (CVE-2024-21626).
+func (b *Builder) CloseAbove2() {
+	if b.closed {
+		return
+	}
+	b.closed = true
+	closeRange := func(detail string, from, to Arg) {
+		b.add("close_range", detail, unix.SYS_CLOSE_RANGE, from, to, Imm(0)).orGoOn(unix.EINVAL) // nothing in between
+	}
+	closeRange("3- below status", Imm(3), Arg{argBeside, ^uint64(0)})
+	closeRange("above status", Arg{argBeside, 1}, Imm(uint64(^uint32(0))))
 }
 
 // Terminal makes a pseudo-terminal in the devpts mounted at /dev/pts under root, gives its master

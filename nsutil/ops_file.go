@@ -32,6 +32,16 @@ func (b *Builder) WriteFile(file, data string) {
 	b.Write(s.FD(), data)
 }
 
+// OpJoinCgroup is the name of the operations that join a cgroup: ENOENT or ENODEV is that of a cgroup that is gone.
+const OpJoinCgroup = "join cgroup"
+
+// JoinCgroup writes the child, as "0", into a file of a cgroup v1, cgroups(7).
+func (b *Builder) JoinCgroup(file string) {
+	s := b.Open(file, unix.O_WRONLY)
+	b.p.Ops[len(b.p.Ops)-1].Name = OpJoinCgroup
+	b.add(OpJoinCgroup, file+" \"0\"", unix.SYS_WRITE, s.arg(), b.str("0"), Imm(1))
+}
+
 // Write writes data, which the kernel takes whole or not at all for the files this is used on
 // (cgroup.procs, /proc/sys, attributes).
 func (b *Builder) Write(fd FD, data string) {
@@ -99,12 +109,12 @@ func (b *Builder) Symlink(target string, dir FD, name string) {
 	b.add("symlinkat", name+" -> "+target, unix.SYS_SYMLINKAT, b.str(target), dir.arg, b.str(name)).orGoOn(unix.EEXIST)
 }
 
-// Node makes a device node directly below dir and sets its owner and mode (the umask, which
-// mknodat(2) applies, is the keeper's).
+// Node makes a device node directly below dir, with its owner and mode from the first: what is there by its name a
+// moment later, in a directory that others may write to, need not be it (chmod(2) would follow a link, also one to
+// /proc/self/exe). Preconditions: the umask is 0, which mknodat(2) applies.
 func (b *Builder) Node(dir FD, name string, d DeviceNode) {
 	detail := fmt.Sprintf("%s %c %d:%d %#o", name, d.kindLetter(), d.Major, d.Minor, d.Mode)
 	b.add("mknodat", detail, unix.SYS_MKNODAT, dir.arg, b.str(name), Imm(uint64(d.kind()|d.Mode)), Imm(unix.Mkdev(d.Major, d.Minor)))
-	b.add("fchmodat", fmt.Sprintf("%s %#o", name, d.Mode), unix.SYS_FCHMODAT, dir.arg, b.str(name), Imm(uint64(d.Mode)))
 	if d.UID != 0 || d.GID != 0 {
 		b.add("fchownat", fmt.Sprintf("%s %d:%d", name, d.UID, d.GID), unix.SYS_FCHOWNAT, dir.arg, b.str(name), Imm(uint64(d.UID)), Imm(uint64(d.GID)), Imm(unix.AT_SYMLINK_NOFOLLOW))
 	}

@@ -28,8 +28,9 @@ var (
 const OpSetLabel = "lsm_set_self_attr"
 
 // ExecLabel has the program that is executed at the end run under a label: an AppArmor profile's
-// name or an SELinux context. It is about the calling process, so it comes after the last fork. And
-// it comes before SetIDs, NoNewPrivs and Seccomp, each of which may take the right to it.
+// name or an SELinux context. It is about the calling process, and its children have it from there
+// (aa_dup_task_ctx, security/apparmor/include/task.h; SELinux's is among the credentials). It comes
+// before SetIDs, NoNewPrivs and Seccomp, each of which may take the right to it.
 func (b *Builder) ExecLabel(m LSM, label string) {
 	value := label
 	if m == AppArmor { // it takes commands, do_setattr in security/apparmor/lsm.c

@@ -8,6 +8,7 @@ import (
 type Option struct {
 	Key   string
 	Value string
+	File  *FD // instead of a value
 }
 
 // Mount makes a detached mount of a file system inside the child, so that it belongs to the
@@ -17,6 +18,10 @@ func (b *Builder) Mount(fstype string, attrs uint64, opts ...Option) Slot {
 	fs := b.slot(fstype)
 	b.add("fsopen", fstype, unix.SYS_FSOPEN, b.str(fstype), Imm(unix.FSOPEN_CLOEXEC)).into(fs)
 	for _, o := range opts {
+		if o.File != nil {
+			b.add("fsconfig", fstype+" "+o.Key+"="+o.File.label, unix.SYS_FSCONFIG, fs.arg(), Imm(unix.FSCONFIG_SET_FD), b.str(o.Key), Imm(0), o.File.arg)
+			continue
+		}
 		if o.Value == "" {
 			b.add("fsconfig", fstype+" "+o.Key, unix.SYS_FSCONFIG, fs.arg(), Imm(unix.FSCONFIG_SET_FLAG), b.str(o.Key), Imm(0), Imm(0))
 			continue
@@ -50,10 +55,10 @@ func (b *Builder) AttachAt(mount, dir FD, name string) {
 	b.add("move_mount", mount.label+" on "+name, unix.SYS_MOVE_MOUNT, mount.arg, b.str(""), dir.arg, b.str(name), Imm(unix.MOVE_MOUNT_F_EMPTY_PATH))
 }
 
-// CloneHost makes a detached bind mount of a directory that the host vouches for, open_tree(2).
-func (b *Builder) CloneHost(dir string) Slot {
-	s := b.slot(dir)
-	b.add("open_tree", dir, unix.SYS_OPEN_TREE, CWD.arg, b.str(dir), Imm(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)).into(s)
+// CloneHost makes a detached bind mount of a path that the host vouches for, open_tree(2).
+func (b *Builder) CloneHost(path string) Slot {
+	s := b.slot(path)
+	b.add("open_tree", path, unix.SYS_OPEN_TREE, CWD.arg, b.str(path), Imm(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)).into(s)
 	return s
 }
 

@@ -1,7 +1,9 @@
 package nsutil
 
 import (
+	"bytes"
 	"encoding/binary"
+	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -11,13 +13,17 @@ import (
 // holds a PID namespace open that several containers share; a process that ignores SIGCHLD, as an
 // execve keeps it, never has to reap (wait(2)), so waiting is all an init needs to do. The caller
 // closes the file.
-func PauseFile() (*os.File, error) {
-	fd, err := unix.MemfdCreate("pause", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+func PauseFile() (*os.File, error) { return SealedProgram("pause", bytes.NewReader(pauseELF())) }
+
+// SealedProgram returns an executable in memory that nobody can write to, whoever gets hold of it: memfd_create(2),
+// F_ADD_SEALS(2const). The caller closes the file.
+func SealedProgram(name string, content io.Reader) (*os.File, error) {
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_EXEC)
 	if err != nil {
 		return nil, os.NewSyscallError("memfd_create", err)
 	}
-	f := os.NewFile(uintptr(fd), "pause")
-	if _, err := f.Write(pauseELF()); err != nil {
+	f := os.NewFile(uintptr(fd), name)
+	if _, err := io.Copy(f, content); err != nil {
 		f.Close()
 		return nil, err
 	}
@@ -67,9 +73,9 @@ func (b *Builder) IgnoreChildren() {
 	b.add("rt_sigaction", "SIGCHLD SIG_IGN", unix.SYS_RT_SIGACTION, Imm(uint64(unix.SIGCHLD)), blobArg(act), Imm(0), Imm(8))
 }
 
-// ExecFile ends the program by executing an open file, execveat(2).
+// ExecFile ends the program by executing an open file, execveat(2), without any descriptor.
 func (b *Builder) ExecFile(f FD, argv, env []string) {
-	b.closeAbove2()
+	b.add("close_range", "0- CLOEXEC", unix.SYS_CLOSE_RANGE, Imm(0), Imm(uint64(^uint32(0))), Imm(unix.CLOSE_RANGE_CLOEXEC))
 	args, envs := blobArg(b.pointers(argv)), blobArg(b.pointers(env))
 	b.add("execveat", f.label, unix.SYS_EXECVEAT, f.arg, b.str(""), args, envs, Imm(unix.AT_EMPTY_PATH))
 }

@@ -16,7 +16,7 @@ import (
 // closes the files.
 func try(p *Program) ([]*os.File, error) {
 	var pids []int
-	st, err := Launch(p, Watch{Forked: func(pid int) { pids = append(pids, pid) }})
+	st, err := Launch(p, Watch{Forked: func(pid int) error { pids = append(pids, pid); return nil }})
 	for _, pid := range pids {
 		reap(pid)
 	}

@@ -1,6 +1,7 @@
 package nsutil
 
 import (
+	"os"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -32,6 +33,25 @@ var ProbeRecursiveReadonly = sync.OnceValue(func() error {
 	}
 	defer m.Close()
 	return SetMountAttr(m, MountAttr{Set: unix.MOUNT_ATTR_RDONLY, Recursive: true})
+})
+
+// ProcPIDNS is the parameter of proc that says whose processes it shows.
+const ProcPIDNS = "pidns"
+
+// ProbeProcPIDNS tries whether a proc can be mounted for another PID namespace than one's own (Linux 6.18,
+// Documentation/filesystems/proc.rst, "Mount Options").
+var ProbeProcPIDNS = sync.OnceValue(func() error {
+	own, err := os.Open("/proc/self/ns/pid")
+	if err != nil {
+		return err
+	}
+	defer own.Close()
+	fs, err := FSOpen("proc")
+	if err != nil {
+		return err
+	}
+	defer fs.Close()
+	return fs.SetFile(ProcPIDNS, own)
 })
 
 // ProbeMountOptions tries the attributes that are CRI's mount_options (api.proto, Mount), by the same

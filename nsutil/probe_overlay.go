@@ -12,34 +12,39 @@ import (
 // for appending lowerdirs one by one"), upper and work directory. Not every file system can be
 // an upper layer, another overlay for one: so dir has to be where the layers will be.
 func ProbeOverlay(dir string) error {
-	return withLayers(dir, func(fs *FSContext, lower string) (*os.File, error) {
-		return nil, fs.SetString("lowerdir+", lower)
+	return withLayers(dir, func(fs *FSContext, lower string) (func() error, error) {
+		return keepNothing, fs.SetString("lowerdir+", lower)
 	})
 }
 
-// ProbeOverlayIDMapped tries the same with the lower layer shown through an idmapped mount and handed
-// over as a descriptor: idmapped layers are Linux 5.19's, whether the file system of dir can be idmapped is
-// its own matter, and layers by descriptor are 6.13's (kernel commit "ovl: specify layers via file
-// descriptors"). Pods with a user namespace need it.
+// ProbeOverlayIDMapped tries the same with the lower layer shown through an idmapped mount: idmapped layers
+// are Linux 5.19's, and whether the file system of dir can be idmapped is its own matter. Pods with a
+// user namespace need it.
 func ProbeOverlayIDMapped(dir string) error {
 	userns, err := NewUserNS()
 	if err != nil {
 		return err
 	}
 	defer userns.Close()
-	return withLayers(dir, func(fs *FSContext, lower string) (*os.File, error) {
+	return withLayers(dir, func(fs *FSContext, lower string) (func() error, error) {
 		m, err := CloneMount(lower, false)
 		if err != nil {
-			return nil, err
+			return keepNothing, err
 		}
-		return m, errors.Join(IDMapMount(m, userns, false), fs.SetFile("lowerdir+", m))
+		if err := IDMapMount(m, userns, false); err != nil {
+			return m.Close, err
+		}
+		attached, err := fs.AddLower(m)
+		return func() error { return errors.Join(attached.Close(), m.Close()) }, err
 	})
 }
 
+func keepNothing() error { return nil }
+
 // withLayers makes directories for an overlay below dir, has addLower add the lower one, and
-// mounts. A mount that addLower returns stays open until then: a detached one that is closed is
-// gone, and the overlay refuses it.
-func withLayers(dir string, addLower func(fs *FSContext, lower string) (*os.File, error)) (err error) {
+// mounts. Only then it lets go, by what addLower returns, of a mount that was added: the overlay refuses
+// one that is gone.
+func withLayers(dir string, addLower func(fs *FSContext, lower string) (letGo func() error, err error)) (err error) {
 	base, err := os.MkdirTemp(dir, ".probe-")
 	if err != nil {
 		return fmt.Errorf("probe overlay: %w", err)
@@ -56,10 +61,8 @@ func withLayers(dir string, addLower func(fs *FSContext, lower string) (*os.File
 		return err
 	}
 	defer fs.Close()
-	layer, err := addLower(fs, at("lower"))
-	if layer != nil {
-		defer layer.Close()
-	}
+	letGo, err := addLower(fs, at("lower"))
+	defer func() { err = errors.Join(err, letGo()) }()
 	if err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ var ProbePidfdExit = sync.OnceValue(func() error {
 	b.Exit()
 	p := b.Program()
 	var pid int
-	st, err := Launch(p, Watch{Forked: func(child int) { pid = child }})
+	st, err := Launch(p, Watch{Forked: func(child int) error { pid = child; return nil }})
 	reap(pid)
 	if err != nil {
 		return p.Explain(err)

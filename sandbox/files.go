@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"net/netip"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"strings"
 
 	"tare/spec"
+	"tare/trace"
 )
 
 // File is one file of the pod that its containers see, below Plan.Dir.
@@ -43,7 +45,9 @@ func ContainerFiles(dir string) []File {
 }
 
 // write makes the files. They are readable by everybody: a container's user has to be able to.
-func (p *Plan) write() error {
+func (p *Plan) write(ctx context.Context) (err error) {
+	_, step := trace.Start(ctx, "files")
+	defer step.End(&err)
 	if err := os.MkdirAll(p.Dir, 0o700); err != nil {
 		return fmt.Errorf("make sandbox directory: %w", err)
 	}

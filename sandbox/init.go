@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tare/crash"
 	"tare/keeper"
 	"tare/nsutil"
 	"tare/spec"
@@ -107,6 +108,7 @@ func (s *Sandbox) StartInit(ctx context.Context, k Custody, h Host) (*os.File, e
 	if err != nil {
 		return nil, fmt.Errorf("start init of pod: %w", err)
 	}
+	crash.Point("container-start.init-started")
 	closeAll(ran.Given)
 	return ran.PidFD, nil
 }

@@ -125,7 +125,7 @@ func program(pod *spec.Pod, kinds []Kind) *nsutil.Program {
 		b.SetIDs(0, 0, nil)
 		b.Unshare(flags &^ unix.CLONE_NEWUSER)
 	} else {
-		b.CloneFlags(flags)
+		b.Unshare(flags)
 	}
 	if slices.Contains(kinds, UTS) && pod.Hostname != "" {
 		b.SetHostname(pod.Hostname)

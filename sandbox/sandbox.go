@@ -11,9 +11,11 @@ import (
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
 
+	"tare/crash"
 	"tare/keeper"
 	"tare/nsutil"
 	"tare/spec"
+	"tare/trace"
 )
 
 // Sandbox holds the live handles of one pod.
@@ -36,8 +38,8 @@ type Custody interface {
 	Drop(ctx context.Context, key string) error
 }
 
-// custodyKey is the name under which the keeper keeps a pod's descriptors.
-func custodyKey(id spec.PodID) string { return "pod/" + string(id) }
+// CustodyKey is the name under which the keeper keeps a pod's descriptors.
+func CustodyKey(id spec.PodID) string { return "pod/" + string(id) }
 
 // CustodyOf says whose descriptors the keeper keeps under a key.
 func CustodyOf(key string) (spec.PodID, bool) {
@@ -52,40 +54,58 @@ const shmDir = "shm"
 const shmSize = "65536k"
 
 // Up makes the planned sandbox and gives the keeper duplicates of its descriptors, so that
-// neither process's death takes it away. spares may be nil. On error nothing is left but what Down
-// removes.
-func (p *Plan) Up(ctx context.Context, k Custody, spares *Spares) (*Sandbox, error) {
+// neither process's death takes it away. connect, which puts it on its network, is called as soon as there are
+// namespaces: the kernel takes longer for it than the rest does, which is done meanwhile. spares may be nil. On error
+// nothing is left but what Down removes, and what connect has made.
+func (p *Plan) Up(ctx context.Context, k Custody, spares *Spares, connect func(context.Context) error) (*Sandbox, error) {
 	s := &Sandbox{ID: p.ID, Dir: p.Dir, NetNS: p.NetNS, Namespaces: map[Kind]*os.File{}}
-	if err := p.write(); err != nil {
-		return nil, err
-	}
 	if err := p.makeNamespaces(ctx, k, spares, s); err != nil {
 		return nil, err
 	}
-	if err := p.makeShm(s); err != nil {
-		s.Close()
-		return nil, err
-	}
-	if err := p.Entrust(ctx, s, k); err != nil {
+	furnished := make(chan error, 1)
+	go func() { furnished <- p.furnish(ctx, k, s) }() // ends with its answer, which is waited for
+	err := connect(ctx)
+	if err := errors.Join(err, <-furnished); err != nil {
 		s.Close()
 		return nil, err
 	}
 	return s, nil
 }
 
+// furnish makes what is in the sandbox beside its namespaces, and gives all into custody.
+func (p *Plan) furnish(ctx context.Context, k Custody, s *Sandbox) error {
+	if err := p.write(ctx); err != nil {
+		return err
+	}
+	crash.Point("pod-up.files-written")
+	if err := p.makeShm(s); err != nil {
+		return err
+	}
+	crash.Point("pod-up.shm-made")
+	if err := p.Entrust(ctx, s, k); err != nil {
+		return err
+	}
+	crash.Point("pod-up.sandbox-entrusted")
+	return nil
+}
+
 // Entrust gives the keeper duplicates of the sandbox's descriptors.
-func (p *Plan) Entrust(ctx context.Context, s *Sandbox, k Custody) error {
+func (p *Plan) Entrust(ctx context.Context, s *Sandbox, k Custody) (err error) {
+	ctx, step := trace.Start(ctx, "custody")
+	defer step.End(&err)
 	files := s.files(p.Kinds)
 	if len(files) == 0 {
 		return nil
 	}
-	if err := k.Put(ctx, custodyKey(p.ID), files...); err != nil {
+	if err := k.Put(ctx, CustodyKey(p.ID), files...); err != nil {
 		return fmt.Errorf("give the sandbox into custody: %w", err)
 	}
 	return nil
 }
 
-func (p *Plan) makeNamespaces(ctx context.Context, k Custody, spares *Spares, s *Sandbox) error {
+func (p *Plan) makeNamespaces(ctx context.Context, k Custody, spares *Spares, s *Sandbox) (err error) {
+	ctx, step := trace.Start(ctx, "namespaces")
+	defer step.End(&err)
 	if p.Program == nil {
 		return nil
 	}
@@ -96,6 +116,7 @@ func (p *Plan) makeNamespaces(ctx context.Context, k Custody, spares *Spares, s 
 	for i, kind := range p.Kinds {
 		s.Namespaces[kind] = files[i]
 	}
+	crash.Point("pod-up.namespaces-made")
 	if p.NetNS == "" {
 		return nil
 	}
@@ -103,6 +124,7 @@ func (p *Plan) makeNamespaces(ctx context.Context, k Custody, spares *Spares, s 
 		s.Close()
 		return err
 	}
+	crash.Point("pod-up.netns-bound")
 	return nil
 }
 
@@ -158,6 +180,7 @@ func pin(ns *os.File, path string) error {
 		return fmt.Errorf("pin network namespace: %w", err)
 	}
 	f.Close()
+	crash.Point("pod-up.netns-file-made")
 	if err := nsutil.BindFile(ns, path); err != nil {
 		return fmt.Errorf("pin network namespace: %w", err)
 	}
@@ -224,7 +247,7 @@ func (p *Plan) Adopt(ctx context.Context, k Custody) (*Sandbox, error) {
 	if want == 0 {
 		return s, nil
 	}
-	files, err := k.Get(ctx, custodyKey(p.ID))
+	files, err := k.Get(ctx, CustodyKey(p.ID))
 	if err != nil {
 		return nil, fmt.Errorf("adopt sandbox: %w", err)
 	}
@@ -267,7 +290,9 @@ func (s *Sandbox) Close() {
 // Release gives up the namespaces and the path they are bound at. Idempotent; what a process
 // still uses stays in the kernel until that process ends.
 func Release(ctx context.Context, id spec.PodID, l Layout, k Custody) error {
-	return errors.Join(k.Drop(ctx, custodyKey(id)), unpin(l.NetNSPath(id)))
+	dropped := k.Drop(ctx, CustodyKey(id))
+	crash.Point("pod-down.custody-dropped")
+	return errors.Join(dropped, unpin(l.NetNSPath(id)))
 }
 
 // Remove deletes the pod's files. Idempotent.
@@ -285,6 +310,7 @@ func unpin(path string) error {
 	if err := nsutil.Unmount(path); err != nil {
 		return err
 	}
+	crash.Point("pod-down.netns-unmounted")
 	if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
 		return fmt.Errorf("unpin network namespace: %w", err)
 	}

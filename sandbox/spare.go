@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"time"
 
 	"tare/keeper"
 	"tare/nsutil"
@@ -16,6 +17,10 @@ import (
 // spareSets is how many sets of namespaces are kept in advance: enough for pods that come one after the
 // other; a crowd of them costs the same with any number.
 const spareSets = 2
+
+// restockPause lies between taking a set and making the next one: the pod that took it has its network and its first
+// container by then. Both want the kernel's network lock, and the keeper, for themselves.
+const restockPause = 10 * time.Millisecond
 
 // usual are the namespaces of a pod that asks for nothing special.
 var usual = []Kind{Net, UTS, IPC}
@@ -32,6 +37,7 @@ type Spares struct {
 	keeper Custody
 	log    *slog.Logger
 	sets   chan []*os.File // in the order of usual
+	quit   chan struct{}   // closed by Close
 
 	mu      sync.Mutex // guards what follows
 	filling bool
@@ -42,7 +48,7 @@ type Spares struct {
 
 // NewSpares returns none yet: see Fill.
 func NewSpares(k Custody, log *slog.Logger) *Spares {
-	return &Spares{keeper: k, log: log, sets: make(chan []*os.File, spareSets)}
+	return &Spares{keeper: k, log: log, sets: make(chan []*os.File, spareSets), quit: make(chan struct{})}
 }
 
 // take returns a set, which is the caller's then, or nil, and has the next one made behind.
@@ -69,6 +75,10 @@ func (s *Spares) Fill(ctx context.Context) {
 
 // fill runs once at a time: who sets filling starts it.
 func (s *Spares) fill(ctx context.Context) {
+	select {
+	case <-time.After(restockPause):
+	case <-s.quit:
+	}
 	for s.more() {
 		set, err := s.makeOne(ctx)
 		if err != nil {
@@ -101,6 +111,7 @@ func (s *Spares) Close() {
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
+	close(s.quit)
 	s.wg.Wait()
 	for {
 		select {

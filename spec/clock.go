@@ -10,6 +10,14 @@ type Clocks struct {
 	Boottime  time.Duration
 }
 
+// Nanos is a time as CRI and NRI count it; one that never came is 0.
+func Nanos(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixNano()
+}
+
 // The annotations of a pod that ask for Clocks, durations such as "24h" or "-90m". One of them is
 // enough; the other clock then stays the host's.
 const (

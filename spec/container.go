@@ -138,6 +138,10 @@ type Resources struct {
 	OOMScoreAdj int64 // -1000…1000
 	Hugepages   []Hugepage
 	Unified     map[string]string // cgroup v2 file → value
+
+	// What CRI has no field for, and plugins ask for.
+	MemoryReservation int64 // bytes that are reclaimed last, or -1: none
+	Pids              int64 // processes and threads, or -1: unlimited
 }
 
 // Hugepage limits the use of one huge page size.

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"tare/cgroup"
 	"tare/event"
@@ -41,7 +42,7 @@ type Collector struct {
 	measured map[spec.ContainerID]*measured
 
 	kick      chan struct{}
-	wantFiles atomic.Int64 // when open sockets were last asked for, Unix ns
+	wantFiles atomic.Pointer[time.Time] // when open sockets were last asked for; nil: never
 	end       context.CancelFunc
 	wg        sync.WaitGroup
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -81,13 +82,14 @@ func (h *host) container(id spec.ContainerID, script string) *store.Container {
 			h.t.Error(err)
 		}
 	})
-	files, err := group.Join()
-	if err != nil || len(files) == 0 {
-		h.t.Skipf("cannot move a process into a cgroup: %v", err)
+	files := group.Join()
+	if len(files) == 0 {
+		h.t.Skip("the process would have to be born in a cgroup v2")
 	}
-	for _, f := range files {
-		fmt.Fprint(f, cmd.Process.Pid)
-		f.Close()
+	for _, file := range files {
+		if err := os.WriteFile(file, []byte(strconv.Itoa(cmd.Process.Pid)), 0); err != nil {
+			h.t.Fatal(err)
+		}
 	}
 	fmt.Fprintln(stdin, "go")
 	ctr := &store.Container{ID: id, Pod: "pod", State: store.ContainerRunning, CreatedAt: time.Now(), StartedAt: time.Now(),
@@ -141,7 +143,10 @@ func TestCollector(t *testing.T) {
 	if n := cgroupFiles(); n == 0 {
 		t.Error("no file is kept open")
 	}
-	_, err = h.Store.Update("pod", func(p *store.Pod) error { p.Containers["c1"].State = store.ContainerExited; return nil })
+	_, err = h.Store.Update("pod", func(p *store.Pod) error {
+		p.Containers["c1"].State, p.Containers["c1"].FinishedAt = store.ContainerExited, time.Now()
+		return nil
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,7 +30,8 @@ type measured struct {
 // wanted notes that somebody asks for readings, and has old measurements renewed.
 func (c *Collector) wanted(d Depth) {
 	if d == Full {
-		c.wantFiles.Store(time.Now().UnixNano())
+		now := time.Now()
+		c.wantFiles.Store(&now)
 	}
 	select {
 	case c.kick <- struct{}{}:
@@ -101,7 +102,7 @@ func (c *Collector) measure(ctx context.Context, ctr *store.Container) {
 		c.unread("container", string(ctr.ID), err)
 		m.layer = c.layer(ctr)
 	}
-	if ctr.State == store.ContainerRunning && time.Since(time.Unix(0, c.wantFiles.Load())) < filesWanted {
+	if asked := c.wantFiles.Load(); ctr.State == store.ContainerRunning && asked != nil && time.Since(*asked) < filesWanted {
 		m.sockets = c.countSockets(ctr)
 	}
 	m.due = time.Now().Add(max(refreshEvery, costFactor*time.Since(start)))

@@ -33,8 +33,12 @@ func (s *Store) Subscribe(depth int) *event.Subscription[Change] {
 	return s.changes.Subscribe(depth)
 }
 
-// Close ends every subscription. Reads and writes stay possible.
-func (s *Store) Close() { s.changes.Close() }
+// Close ends every subscription. Reads and writes stay possible, but what could not be written is not tried again.
+func (s *Store) Close() {
+	s.changes.Close()
+	close(s.closed)
+	s.late.Wait()
+}
 
 // diff lists what leads from record old (nil: none) to record new (nil: none). Where a pod
 // begins its changes come first, where it ends they come last, as its containers' lie between.
@@ -105,17 +109,14 @@ func containerChanges(c pair, pod *Pod, at time.Time) []Change {
 		add(Deleted, c.old)
 		return out
 	}
-	var before ContainerState
 	if c.old == nil {
 		add(Created, c.new)
-	} else {
-		before = c.old.State
 	}
-	switch c.new.State {
-	case before: // something else changed
-	case ContainerRunning:
+	if c.new.State == ContainerRunning && (c.old == nil || c.old.State != ContainerRunning) {
 		add(Started, c.new)
-	case ContainerExited:
+	}
+	// Told by the time and not by the state: one that is being removed ends, too.
+	if !c.new.FinishedAt.IsZero() && (c.old == nil || c.old.FinishedAt.IsZero()) {
 		add(Stopped, c.new)
 	}
 	return out

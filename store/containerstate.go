@@ -15,7 +15,8 @@ const (
 	// keeps it.
 	ContainerCreated ContainerState = iota + 1
 	// ContainerStarting: its program may be running. Start-up recovery asks the keeper: a
-	// process makes it running, an exit record or none at all makes it exited.
+	// process makes it running, an exit record makes it exited. None at all makes it created again,
+	// if this keeper would know of one, or else exited.
 	ContainerStarting
 	// ContainerRunning: its first process was executed. Start-up recovery asks the keeper:
 	// still there, adopt it; gone, record the exit (code 255 if nobody knows it).
@@ -36,11 +37,12 @@ const (
 	ContainerStarted                           // its first process was executed
 	ContainerExit                              // the process ended, or never came to be
 	ContainerRemove                            // removal is ordered
+	ContainerUndo                              // the start was cut short and nothing is left of it
 )
 
 var containerTable = map[ContainerState]map[ContainerEvent]ContainerState{
 	ContainerCreated:  {ContainerStart: ContainerStarting, ContainerRemove: ContainerRemoving},
-	ContainerStarting: {ContainerStarted: ContainerRunning, ContainerExit: ContainerExited, ContainerRemove: ContainerRemoving},
+	ContainerStarting: {ContainerStarted: ContainerRunning, ContainerExit: ContainerExited, ContainerRemove: ContainerRemoving, ContainerUndo: ContainerCreated},
 	ContainerRunning:  {ContainerExit: ContainerExited, ContainerRemove: ContainerRemoving},
 	ContainerExited:   {ContainerRemove: ContainerRemoving},
 	// A forced removal kills first: the exit then arrives for a container being removed.
@@ -54,6 +56,7 @@ var containerStateNames = map[ContainerState]string{
 
 var containerEventNames = map[ContainerEvent]string{
 	ContainerStart: "start", ContainerStarted: "become running", ContainerExit: "exit", ContainerRemove: "remove",
+	ContainerUndo: "undo the start",
 }
 
 // Next returns the state that e leads to, or ErrFailedPrecondition.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"tare/crash"
 	"tare/spec"
 )
 
@@ -50,6 +51,7 @@ func (s *Store) write(p *Pod) error {
 		os.Remove(temp) // a full tmpfs: give back what the torn write took
 		return fmt.Errorf("write record of pod %s: %w", p.ID, err)
 	}
+	crash.Point("store.written")
 	if err := os.Rename(temp, s.path(p.ID)); err != nil {
 		return fmt.Errorf("commit record of pod %s: %w", p.ID, err)
 	}

@@ -19,6 +19,9 @@ type Pod struct {
 	State     PodState
 	CreatedAt time.Time
 	Handler   string // the runtime handler in force; Spec.Handler may be empty for it
+	// Driver is the OCI runtime that the handler stood for when the pod was made: its containers stay with that,
+	// whatever becomes of the handler. Nil: none, or the record is of a daemon that did not note it.
+	Driver *Driver `json:",omitempty"`
 
 	IPs        []netip.Addr      // the primary one first; empty in the host's network
 	NetNS      string            // host path where the pod's netns is bound, or empty
@@ -27,6 +30,13 @@ type Pod struct {
 	SELinux    spec.Labels       // what its containers start from
 
 	Containers map[spec.ContainerID]*Container
+}
+
+// Driver is an OCI runtime as it was configured.
+type Driver struct {
+	Binary string
+	Root   string // of its state
+	Args   []string
 }
 
 // Container is the record of one container. Immutable once stored.
@@ -55,6 +65,7 @@ type Container struct {
 	Namespaces map[string]uint64 // kind → inode of the container's own
 	CgroupPath string            // relative to each hierarchy's root
 	LogPath    string            // absolute host path, or empty: no log
+	LogUnheard bool              `json:",omitempty"` // the log was reopened, and the caller may not have heard of it
 	User       User              // as whom it runs, resolved against the image
 	StopSignal unix.Signal       // the one in force
 	OCI        *specs.Spec       // assembled at create; what start compiles

@@ -23,12 +23,12 @@ func TestPodTable(t *testing.T) {
 
 func TestContainerTable(t *testing.T) {
 	const no = ContainerState(0)
-	want := map[ContainerState][4]ContainerState{ // start, started, exit, remove
-		ContainerCreated:  {ContainerStarting, no, no, ContainerRemoving},
-		ContainerStarting: {no, ContainerRunning, ContainerExited, ContainerRemoving},
-		ContainerRunning:  {no, no, ContainerExited, ContainerRemoving},
-		ContainerExited:   {no, no, no, ContainerRemoving},
-		ContainerRemoving: {no, no, ContainerRemoving, ContainerRemoving},
+	want := map[ContainerState][5]ContainerState{ // start, started, exit, remove, undo
+		ContainerCreated:  {ContainerStarting, no, no, ContainerRemoving, no},
+		ContainerStarting: {no, ContainerRunning, ContainerExited, ContainerRemoving, ContainerCreated},
+		ContainerRunning:  {no, no, ContainerExited, ContainerRemoving, no},
+		ContainerExited:   {no, no, no, ContainerRemoving, no},
+		ContainerRemoving: {no, no, ContainerRemoving, ContainerRemoving, no},
 	}
 	for from, row := range want {
 		for i, to := range row {

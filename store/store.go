@@ -20,6 +20,8 @@ const UIDLabel = "io.kubernetes.pod.uid"
 type Store struct {
 	dir     string
 	changes event.Fanout[Change]
+	closed  chan struct{}
+	late    sync.WaitGroup // records that wait to be written
 
 	mu         sync.RWMutex // guards the maps, never held over I/O
 	pods       map[spec.PodID]*entry
@@ -32,8 +34,9 @@ type Store struct {
 type entry struct {
 	pod atomic.Pointer[Pod] // the committed record
 
-	mu   sync.Mutex // serialises the commits of this pod, held over the file's write
-	gone bool       // deleted; a writer that waited for mu must not bring it back
+	mu     sync.Mutex // serialises the commits of this pod, held over the file's write
+	gone   bool       // deleted; a writer that waited for mu must not bring it back
+	behind bool       // the file could not be written when the record was noted
 }
 
 // Open reads the records in dir, which it makes if needed. Records that cannot be used are
@@ -44,6 +47,7 @@ func Open(dir string) (*Store, []Broken, error) {
 	}
 	s := &Store{
 		dir:        dir,
+		closed:     make(chan struct{}),
 		pods:       make(map[spec.PodID]*entry),
 		containers: make(map[spec.ContainerID]*entry),
 		keys:       make(map[spec.PodKey]*entry),
@@ -99,6 +103,15 @@ func (s *Store) claim(p *Pod) (*entry, error) {
 // changed any more. If change or the file's write fails, nothing has happened.
 // Error classes: ErrNotFound, ErrAlreadyExists for a container key that is taken, and change's own.
 func (s *Store) Update(id spec.PodID, change func(p *Pod) error) (*Pod, error) {
+	return commit(s, id, change, func(e *entry, p *Pod) error {
+		err := s.write(p)
+		e.behind = e.behind && err != nil
+		return err
+	})
+}
+
+// commit makes a change if save, with the entry locked, lets it.
+func commit(s *Store, id spec.PodID, change func(p *Pod) error, save func(*entry, *Pod) error) (*Pod, error) {
 	e, err := s.lock(id)
 	if err != nil {
 		return nil, err
@@ -115,7 +128,7 @@ func (s *Store) Update(id spec.PodID, change func(p *Pod) error) (*Pod, error) {
 	if err := next.check(); err != nil {
 		return nil, err
 	}
-	if err := s.write(next); err != nil {
+	if err := save(e, next); err != nil {
 		return nil, err
 	}
 	s.replace(e, old, next)
@@ -159,12 +172,18 @@ func (s *Store) lock(id spec.PodID) (*entry, error) {
 	return e, nil
 }
 
-// check finds what would make the index lie.
+// check finds what would make the index lie, and states that cannot be written.
 func (p *Pod) check() error {
+	if _, known := podStateNames[p.State]; !known {
+		return fmt.Errorf("pod %s is in state %d, which does not exist: %w", p.ID, int(p.State), errdefs.ErrInternal)
+	}
 	keys := make(map[spec.ContainerKey]spec.ContainerID, len(p.Containers))
 	for id, c := range p.Containers {
 		if c == nil || c.ID != id || c.Pod != p.ID {
 			return fmt.Errorf("container %s of pod %s is not the one its record names: %w", id, p.ID, errdefs.ErrInternal)
+		}
+		if _, known := containerStateNames[c.State]; !known {
+			return fmt.Errorf("container %s of pod %s is in state %d, which does not exist: %w", id, p.ID, int(c.State), errdefs.ErrInternal)
 		}
 		if other, taken := keys[c.Key()]; taken {
 			return fmt.Errorf("containers %s and %s are both %s, attempt %d: %w",

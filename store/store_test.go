@@ -112,6 +112,8 @@ func TestBroken(t *testing.T) {
 		"samekey.json": strings.Replace(string(data), string(whole.ID), "samekey", 1),
 		"stray.json":   `{"Version":1,"Pod":{"ID":"stray","State":"ready","Containers":{"c":{"ID":"d"}}}}`,
 		"state.json":   `{"Version":1,"Pod":{"ID":"state","State":"happy"}}`,
+		"zero.json":    `{"Version":1,"Pod":{"ID":"zero"}}`,
+		"zeroctr.json": `{"Version":1,"Pod":{"ID":"zeroctr","State":"ready","Containers":{"c":{"ID":"c","Pod":"zeroctr"}}}}`,
 		"a.json.tmp":   "half a rec", // a commit that never happened: not broken, swept
 		"README":       "not a record",
 	}
@@ -134,7 +136,7 @@ func TestBroken(t *testing.T) {
 	}
 	slices.Sort(ids)
 	// Of two records with one key the first by file name stays; here an id of hex digits.
-	want := []string{"empty", "newer", "nopod", "other", "samekey", "state", "stray", "torn"}
+	want := []string{"empty", "newer", "nopod", "other", "samekey", "state", "stray", "torn", "zero", "zeroctr"}
 	if !slices.Equal(ids, want) {
 		t.Errorf("broken %v, want %v", ids, want)
 	}
@@ -291,7 +293,7 @@ func TestChanges(t *testing.T) {
 	s := open(t, t.TempDir())
 	sub := s.Subscribe(64)
 	p := mustCreate(t, s, newPod("a"))
-	c := newContainer(p.ID, "main")
+	c, d := newContainer(p.ID, "main"), newContainer(p.ID, "removed-while-it-runs")
 	steps := []func(*Pod){
 		func(p *Pod) { p.State = PodReady },
 		func(p *Pod) { p.IPs = []netip.Addr{netip.MustParseAddr("10.0.0.1")} },
@@ -299,7 +301,12 @@ func TestChanges(t *testing.T) {
 		func(p *Pod) { p.Containers[c.ID].State = ContainerStarting },
 		func(p *Pod) { p.Containers[c.ID].State = ContainerRunning },
 		func(p *Pod) { p.State = PodNotReady },
-		func(p *Pod) { p.Containers[c.ID].State = ContainerExited },
+		func(p *Pod) { p.Containers[c.ID].State, p.Containers[c.ID].FinishedAt = ContainerExited, time.Now() },
+		func(p *Pod) { p.Containers[c.ID].State = ContainerRemoving },
+		func(p *Pod) { d.State = ContainerRunning; p.Containers[d.ID] = d },
+		func(p *Pod) { p.Containers[d.ID].State = ContainerRemoving },
+		func(p *Pod) { p.Containers[d.ID].FinishedAt = time.Now() },
+		func(p *Pod) { delete(p.Containers, d.ID) },
 		func(p *Pod) { p.State = PodRemoving },
 	}
 	for _, step := range steps {
@@ -330,7 +337,8 @@ func TestChanges(t *testing.T) {
 	}
 	want := []string{
 		"pod created", "pod started", "container created", "container started", "pod stopped",
-		"container stopped", "container deleted", "pod deleted",
+		"container stopped", "container created", "container started", "container stopped", "container deleted",
+		"container deleted", "pod deleted",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("changes\n got %q\nwant %q", got, want)

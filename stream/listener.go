@@ -98,10 +98,13 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Close is net.Conn's.
+// Close is net.Conn's. The peer's address may be another connection's by the second time.
 func (c *conn) Close() error {
+	peer := c.RemoteAddr().String()
 	c.from.mu.Lock()
-	delete(c.from.conns, c.RemoteAddr().String())
+	if c.from.conns[peer] == c {
+		delete(c.from.conns, peer)
+	}
 	c.from.mu.Unlock()
 	c.once.Do(func() { close(c.gone) })
 	return c.Conn.Close()

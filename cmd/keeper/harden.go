@@ -38,6 +38,9 @@ func harden(log *slog.Logger) error {
 	if err := nsutil.HeedSignals(); err != nil {
 		return err
 	}
+	if err := nsutil.MuteChildren(); err != nil {
+		return err
+	}
 	signal.Notify(make(chan os.Signal, 1), deadly...)
 	unix.Umask(0) // programs make files and nodes with exact modes
 	if err := os.Chdir("/"); err != nil {
@@ -46,6 +49,10 @@ func harden(log *slog.Logger) error {
 	// Orphans of our children become ours, PR_SET_CHILD_SUBREAPER(2const).
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return os.NewSyscallError("prctl PR_SET_CHILD_SUBREAPER", err)
+	}
+	// The program has no name of its own (memfd_create(2)), proc_pid_comm(5).
+	if err := os.WriteFile("/proc/self/comm", []byte("keeper"), 0); err != nil {
+		return err
 	}
 	// Nobody reads our memory or takes our descriptors through /proc, PR_SET_DUMPABLE(2const).
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {

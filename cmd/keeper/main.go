@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"os"
 
+	"tare/crash"
 	"tare/keeper/proto"
 	"tare/keeper/server"
 )
@@ -23,9 +24,14 @@ import (
 func main() {
 	state := flag.String("state", "/run/tare", "directory of the socket and the lock")
 	ready := flag.Int("ready", -1, "descriptor to write to when clients can connect")
+	var kept *server.Kept
+	flag.Func("kept", "descriptors that this process kept when it executed this program", func(text string) error {
+		kept = &server.Kept{}
+		return kept.Set(text)
+	})
 	flag.Parse()
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	if err := run(*state, *ready, log); err != nil {
+	if err := run(*state, *ready, kept, log); err != nil {
 		log.Error("keeper", "err", err)
 		if errors.Is(err, server.ErrRunning) {
 			os.Exit(proto.ExitRunning)
@@ -34,15 +40,22 @@ func main() {
 	}
 }
 
-func run(state string, ready int, log *slog.Logger) error {
+func run(state string, ready int, kept *server.Kept, log *slog.Logger) error {
 	if err := harden(log); err != nil {
 		return err
 	}
-	l, err := server.Listen(state)
+	l, err := listen(state, kept)
 	if err != nil {
 		return err
 	}
-	s := server.New(log)
+	crash.Arm(state)
+	s, err := server.New(log)
+	if err != nil {
+		return err
+	}
+	if err := s.Inherit(l); err != nil {
+		return err
+	}
 	if ready >= 0 {
 		f := os.NewFile(uintptr(ready), "ready")
 		if _, err := f.Write([]byte{1}); err != nil {
@@ -51,4 +64,12 @@ func run(state string, ready int, log *slog.Logger) error {
 		f.Close()
 	}
 	return s.Serve(l)
+}
+
+// listen opens the state directory's socket, or goes on with the one that this process had.
+func listen(state string, kept *server.Kept) (*server.Listener, error) {
+	if kept != nil {
+		return server.Relisten(state, *kept)
+	}
+	return server.Listen(state)
 }

@@ -17,14 +17,14 @@ import (
 )
 
 // minimumKernel is the oldest kernel the runtime is made for (docs/architecture.md).
-var minimumKernel = [2]int{6, 1}
+var minimumKernel = [2]int{6, 8}
 
 func kernelFeatures() []feature {
 	release := kernelRelease()
 	return []feature{
 		{
-			name: "Linux " + release, required: true, has: "6.1 or newer",
-			probe: func() error { return kernelAtLeast(release) }, lacks: "the runtime is made for 6.1 or newer",
+			name: "Linux " + release, required: true, has: "6.8 or newer",
+			probe: func() error { return kernelAtLeast(release) }, lacks: "the runtime is made for 6.8 or newer",
 		},
 		{
 			name: "AppArmor", has: "profiles are enforced", lacks: "profiles are refused, and RuntimeDefault is none",
@@ -56,8 +56,8 @@ func fileFeatures(root string) []feature {
 			probe: func() error { return nsutil.ProbeOverlayIDMapped(root) },
 		},
 		{
-			name: "clone of detached mounts", required: true, has: "/dev/shm of a pod without a host mount",
-			lacks: "pods need hostIPC", probe: nsutil.ProbeCloneDetached,
+			name: "clone of detached mounts", has: "/dev/shm of a pod without a host mount",
+			lacks: "/dev/shm of a pod is a host mount, image volumes are one for a moment", probe: nsutil.ProbeCloneDetached,
 		},
 		{
 			name: "recursive read-only mounts", has: "recursiveReadOnly: Enabled",
@@ -91,6 +91,10 @@ func processFeatures() []feature {
 		{
 			name: "exit status by pidfd", has: "no exit code is lost if the keeper is killed",
 			lacks: "if the keeper is killed, exit codes of its containers are unknown (255)", probe: nsutil.ProbePidfdExit,
+		},
+		{
+			name: "proc of other PID namespaces", has: "a container that shares PIDs starts out of its neighbours' sight",
+			lacks: "a neighbour that has CAP_SYS_PTRACE in no user namespace can look at the host through it", probe: nsutil.ProbeProcPIDNS,
 		},
 		{
 			name: "CAP_SYS_RESOURCE", has: "oom_score_adj goes down as far as asked",

@@ -20,9 +20,12 @@ import (
 	"tare/images"
 	"tare/keeper"
 	"tare/lifecycle"
+	"tare/nri"
+	"tare/oci"
 	"tare/stats"
 	"tare/store"
 	"tare/stream"
+	"tare/trace"
 )
 
 // recordsDir is the directory of the pods' records below the state directory.
@@ -39,20 +42,28 @@ type daemon struct {
 	cgroups  *cgroup.Tree
 	images   *images.Store
 	network  *cni.Network
+	runtimes []*oci.Runtime
 	runtime  *lifecycle.Runtime
 	stats    *stats.Collector
+	plugins  *nri.Plugins
+	tracer   *trace.Tracer  // nil: nothing is recorded
 	closers  []func() error // one for each part, in the order of opening
 }
 
 // open builds the parts. Preconditions: the state directory is claimed. The caller closes the
 // daemon, which leaves containers and keeper running.
 func open(ctx context.Context, s settings, log *slog.Logger) (_ *daemon, err error) {
-	d := &daemon{settings: s, log: log, exits: newExits()}
+	d := &daemon{settings: s, log: log, exits: newExits(), plugins: &nri.Plugins{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.close())
 		}
 	}()
+	c := s.Config.Tracing
+	if d.tracer, err = trace.Open(ctx, trace.Options{Endpoint: c.Endpoint, Ratio: c.SamplingRatio, Keep: c.Keep, Version: version}); err != nil {
+		return nil, err
+	}
+	d.onClose(d.tracer.Close)
 	if d.store, d.broken, err = store.Open(filepath.Join(s.State, recordsDir)); err != nil {
 		return nil, fmt.Errorf("open records: %w", err)
 	}
@@ -74,13 +85,15 @@ func open(ctx context.Context, s settings, log *slog.Logger) (_ *daemon, err err
 		return nil, err
 	}
 	d.onClose(d.network.Close)
+	d.runtimes = ociRuntimes(s, log)
 	d.runtime, err = lifecycle.New(
-		runtimeOptions(s),
-		lifecycle.Deps{Store: d.store, Keeper: d.keeper, Images: d.images, Network: d.network, Cgroups: d.cgroups, Log: log})
+		runtimeOptions(s, d.runtimes),
+		lifecycle.Deps{Store: d.store, Keeper: d.keeper, Images: d.images, Network: d.network, Cgroups: d.cgroups, Plugins: d.plugins, Log: log})
 	if err != nil {
 		return nil, err
 	}
 	d.onClose(func() error { d.exits.close(); d.runtime.Close(); return nil })
+	d.onClose(d.plugins.Close)
 	d.stats, err = stats.New(ctx,
 		stats.Options{Layers: lifecycle.LayersDir(s.Root), Images: filepath.Join(s.Root, "images")},
 		stats.Deps{Store: d.store, Cgroups: d.cgroups, Log: log})
@@ -124,6 +137,30 @@ func (d *daemon) recover(ctx context.Context) error {
 	return nil
 }
 
+// startPlugins admits plugins. A node whose plugins cannot be is none without them if it says that they are required.
+func (d *daemon) startPlugins() error {
+	c := d.settings.Config.NRI
+	if !c.Enabled {
+		return nil
+	}
+	err := d.plugins.Start(pluginOptions(d.settings), d.store, lifecycle.ForPlugins(d.runtime), d.log)
+	if err != nil && len(c.RequiredPlugins) == 0 {
+		d.log.Warn("there are no plugins", "err", err)
+		return nil
+	}
+	return err
+}
+
+// explain says whether an error is there because the keeper has gone.
+func (d *daemon) explain(err error) error {
+	select {
+	case <-d.keeper.Lost():
+		return fmt.Errorf("%w: %w", errKeeperLost, err)
+	default:
+		return err
+	}
+}
+
 // server offers the daemon's parts as CRI. Streaming sessions end with ctx.
 func (d *daemon) server(ctx context.Context) (*grpc.Server, error) {
 	streams, err := stream.Listen(ctx, streamOptions(d.settings), d.runtime, d.log)
@@ -131,12 +168,12 @@ func (d *daemon) server(ctx context.Context) (*grpc.Server, error) {
 		return nil, err
 	}
 	d.onClose(streams.Close)
-	s := grpc.NewServer(cri.Options(d.log)...)
+	s := grpc.NewServer(cri.Options(d.log, d.tracer)...)
 	cri.New(cri.Deps{
 		Store: d.store, Sandboxes: d.runtime, Containers: d.runtime, Processes: d.runtime, Resources: d.runtime, Stats: d.stats,
 		Images: d.images, ImageUsage: d.images, Network: d.network, Streams: streams,
-		Version: version, Handlers: handlers(d.settings.Root), Features: features(),
-		SystemdCgroup: d.cgroups.Driver() == cgroup.DriverSystemd, Config: d.settings,
+		Version: version, Handlers: d.handlers(ctx), Features: features(),
+		SystemdCgroup: d.cgroups.Driver() == cgroup.DriverSystemd, Tracer: d.tracer, Config: d.settings,
 	}).Register(s)
 	return s, nil
 }
@@ -145,7 +182,16 @@ func imageOptions(s settings) images.Options {
 	c := s.Config
 	return images.Options{
 		Root: filepath.Join(s.Root, "images"), RegistryConfig: c.Registry.ConfigPath, AuthFile: c.Registry.AuthFile,
-		VerifierDir: c.Images.VerifierDir, Pinned: c.Images.Pinned, StallTimeout: time.Duration(c.Registry.StallTimeout),
+		VerifierDir: c.Images.VerifierDir, KeysDir: c.Images.DecryptionKeysDir, Pinned: c.Images.Pinned, StallTimeout: time.Duration(c.Registry.StallTimeout),
+	}
+}
+
+func pluginOptions(s settings) nri.Options {
+	c := s.Config.NRI
+	return nri.Options{
+		Socket: c.SocketPath, PluginDir: c.PluginPath, ConfigDir: c.PluginConfigPath, Launched: c.DisableConnections,
+		RegistrationTimeout: time.Duration(c.PluginRegistrationTimeout), RequestTimeout: time.Duration(c.PluginRequestTimeout),
+		Required: c.RequiredPlugins, Tolerate: c.TolerateMissingAnnotation, RejectHooks: c.RejectHooks, Version: version,
 	}
 }
 
@@ -158,11 +204,11 @@ func networkOptions(s settings) cni.Options {
 	}
 }
 
-func runtimeOptions(s settings) lifecycle.Options {
+func runtimeOptions(s settings, runtimes []*oci.Runtime) lifecycle.Options {
 	return lifecycle.Options{
 		Root: s.Root, State: s.State, NetNS: s.Config.CNI.NetNSDir,
-		CDI: container.CDI{Dirs: s.Config.CDI.SpecDirs}, OwnDevices: s.Config.Container.DeviceOwnershipFromSecurityContext,
-		SELinux: s.Config.Security.SELinux != "off",
+		CDI: container.CDI{Dirs: s.Config.CDI.SpecDirs}, Hooks: s.Config.Hooks.Dirs, OwnDevices: s.Config.Container.DeviceOwnershipFromSecurityContext,
+		SELinux: s.Config.Security.SELinux != "off", Runtimes: runtimes,
 	}
 }
 

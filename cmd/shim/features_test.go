@@ -29,11 +29,15 @@ func TestFeaturesAreProbed(t *testing.T) {
 	}
 	for _, root := range []string{t.TempDir(), "/proc"} {
 		idmapped, rro, nested := nsutil.ProbeOverlayIDMapped(root) == nil, nsutil.ProbeRecursiveReadonly() == nil, nsutil.ProbeNestedUserNS() == nil
-		for _, h := range handlers(root) {
+		d := &daemon{settings: settings{Root: root}, exits: newExits()}
+		for _, h := range d.handlers(t.Context()) {
 			want := idmapped && (nested || !h.Isolated)
-			if h.UserNamespaces != want || h.RecursiveReadonly != rro || h.Isolated != (h.Name == lifecycle.IsolatedHandler) {
+			if h.UserNamespaces.Now() != want || h.RecursiveReadonly != rro || h.Isolated != (h.Name == lifecycle.IsolatedHandler) {
 				t.Errorf("handler with layers below %s: %+v; idmapped %v, recursive read-only %v, nested %v", root, h, idmapped, rro, nested)
 			}
+		}
+		if err := d.close(); err != nil {
+			t.Error(err)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tare/crash"
 	"tare/nsutil"
 )
 
@@ -40,12 +42,13 @@ func (e *runningError) Error() string {
 
 // claim locks a state directory, which it makes if needed. A *runningError if somebody else has it.
 func claim(state string) (*instance, error) {
+	// Others may pass, to the socket, whose own mode says who may use it, and read nothing.
 	if err := os.MkdirAll(state, 0o711); err != nil {
 		return nil, fmt.Errorf("state directory: %w", err)
 	}
 	path := filepath.Join(state, lockName)
 	for {
-		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 		if err != nil {
 			return nil, fmt.Errorf("lock the state directory: %w", err)
 		}
@@ -65,15 +68,14 @@ func claim(state string) (*instance, error) {
 			f.Close()
 			return nil, fmt.Errorf("lock the state directory: %w", err)
 		}
+		crash.Arm(state)
 		return i, nil
 	}
 }
 
+// sign writes this process's pid over the last one's, in as many bytes: on a full disk, too, a daemon can start.
 func (i *instance) sign() error {
-	if err := i.lock.Truncate(0); err != nil {
-		return err
-	}
-	_, err := i.lock.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	_, err := i.lock.WriteAt(fmt.Appendf(nil, "%-10d\n", os.Getpid()), 0)
 	return err
 }
 
@@ -100,10 +102,11 @@ func (i *instance) release() error { return i.lock.Close() }
 // in it; then it gives up the lock.
 func (i *instance) clear() error {
 	var errs []error
-	for _, name := range []string{recordsDir, "sandboxes", "rootfs", "cni", settingsName, "keeper.log", "keeper.pid", lockName} {
+	for _, name := range []string{recordsDir, "sandboxes", "bundles", "rootfs", "cni", settingsName, "keeper.log", "keeper.pid", lockName} {
 		errs = append(errs, os.RemoveAll(filepath.Join(i.state, name)))
 	}
-	if err := os.Remove(i.state); err != nil && !errors.Is(err, unix.ENOTEMPTY) {
+	// It may be a mount point, too.
+	if err := os.Remove(i.state); err != nil && !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, unix.EBUSY) {
 		errs = append(errs, err)
 	}
 	return errors.Join(append(errs, i.release())...)
@@ -115,8 +118,12 @@ func (i *instance) record(s settings) error {
 	if err != nil {
 		return err
 	}
+	data = append(data, '\n')
 	path := filepath.Join(i.state, settingsName)
-	if err := os.WriteFile(path+".tmp", append(data, '\n'), 0o600); err != nil {
+	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, data) {
+		return nil
+	}
+	if err := os.WriteFile(path+".tmp", data, 0o600); err != nil {
 		return fmt.Errorf("record settings: %w", err)
 	}
 	return os.Rename(path+".tmp", path)
@@ -138,16 +145,21 @@ func recorded(state string) (settings, error) {
 	return s, nil
 }
 
-// endDaemon has the daemon of a state directory end, and waits for that. It returns its pid, 0 if
-// there was none.
-func endDaemon(state string, patience time.Duration) (int, error) {
+// ended is a daemon that was ended; the zero value: there was none.
+type ended struct {
+	pid  int
+	unit string // of systemd's, which starts another
+}
+
+// endDaemon has the daemon of a state directory end, and waits for that.
+func endDaemon(state string, patience time.Duration) (ended, error) {
 	path := filepath.Join(state, lockName)
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
+		return ended{}, nil
 	}
 	if err != nil {
-		return 0, err
+		return ended{}, err
 	}
 	defer f.Close()
 	pid := lockedBy(f)
@@ -159,17 +171,40 @@ func endDaemon(state string, patience time.Duration) (int, error) {
 		defer handle.Close()
 	}
 	if free || errors.Is(err, unix.ESRCH) {
-		return 0, nil
+		return ended{}, nil
 	}
 	if err != nil {
-		return 0, fmt.Errorf("end the daemon: %w", err)
+		return ended{}, fmt.Errorf("end the daemon: %w", err)
 	}
+	daemon := ended{pid, unitOf(pid)}
 	if err := nsutil.PidfdSignal(handle, unix.SIGTERM); err != nil {
-		return 0, fmt.Errorf("end the daemon: %w", err)
+		return ended{}, fmt.Errorf("end the daemon: %w", err)
 	}
-	ready, err := unix.Poll([]unix.PollFd{{Fd: int32(handle.Fd()), Events: unix.POLLIN}}, int(patience.Milliseconds()))
-	if err == nil && ready == 0 {
-		return pid, fmt.Errorf("the daemon (pid %d) does not end within %s", pid, patience)
+	return daemon, awaitEnd(handle, patience, fmt.Sprintf("the daemon (pid %d)", pid))
+}
+
+// unitOf is the service of systemd's that a process is the main one of, "" if it is of none: services tell
+// how they are (systemd.service(5), Type=notify), and have a control group of the unit's name.
+func unitOf(pid int) string {
+	proc := filepath.Join("/proc", strconv.Itoa(pid))
+	environment, _ := os.ReadFile(filepath.Join(proc, "environ"))
+	if !bytes.Contains(environment, []byte("NOTIFY_SOCKET=")) {
+		return ""
 	}
-	return pid, err
+	groups, _ := os.ReadFile(filepath.Join(proc, "cgroup"))
+	for line := range strings.Lines(string(groups)) {
+		if unit := filepath.Base(strings.TrimSpace(line)); strings.HasSuffix(unit, ".service") {
+			return unit
+		}
+	}
+	return ""
+}
+
+// awaitEnd waits until a process has ended.
+func awaitEnd(handle *os.File, patience time.Duration, who string) error {
+	ended, err := nsutil.PidfdAwaitEnd(handle, patience)
+	if err == nil && !ended {
+		return fmt.Errorf("%s does not end within %s", who, patience)
+	}
+	return err
 }

@@ -88,9 +88,9 @@ func TestRecord(t *testing.T) {
 func TestEndDaemonWithoutOne(t *testing.T) {
 	state := t.TempDir()
 	for _, step := range []string{"no file", "file of a dead daemon"} {
-		pid, err := endDaemon(state, time.Second)
-		if pid != 0 || err != nil {
-			t.Errorf("%s: %d, %v", step, pid, err)
+		daemon, err := endDaemon(state, time.Second)
+		if daemon.pid != 0 || err != nil {
+			t.Errorf("%s: %v, %v", step, daemon, err)
 		}
 		mine, err := claim(state)
 		if err != nil {

@@ -3,7 +3,9 @@
 //	tare serve      the daemon (serve.go, daemon.go)
 //	tare stop       ends a daemon; with --all its pods and its keeper too
 //	tare ps         pods, containers and their namespaces
+//	tare trace      where the time of a pod's operations went
 //	tare check      what this kernel and these privileges allow
+//	tare config     the configuration, and where it comes from
 //	tare version
 //
 // It is the one place that knows every part: it builds each object once and hands it the settings
@@ -49,7 +51,8 @@ func command() *cobra.Command {
 (CRI) on a socket, and maps pods and containers straight onto the kernel's
 namespaces and cgroups. Two processes serve a node, however many pods there are:
 this daemon, and the keeper, which holds the containers while the daemon is
-restarted or replaced.`,
+restarted or replaced. A guard of 200 KiB beside the keeper keeps what it holds,
+should it be killed.`,
 		Example: `  tare check                      what can this machine do?
   tare serve                      run the daemon on unix:///run/tare/tare.sock
   crictl -r unix:///run/tare/tare.sock info
@@ -59,6 +62,6 @@ restarted or replaced.`,
 		SilenceErrors: true,
 	}
 	c.CompletionOptions.HiddenDefaultCmd = true
-	c.AddCommand(serveCommand(), stopCommand(), psCommand(), checkCommand(), versionCommand())
+	c.AddCommand(serveCommand(), stopCommand(), psCommand(), traceCommand(), checkCommand(), configCommand(), versionCommand())
 	return c
 }

@@ -12,8 +12,10 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"tare/config"
+	"tare/crash"
 	"tare/lifecycle"
 )
 
@@ -50,8 +52,9 @@ manager how it is (sd_notify), see packaging/systemd/tare.service.
 Several daemons may run side by side if they differ in --listen, --root and --state,
 and in cni.bridge and cni.subnets of their configurations.
 
-Without a configuration file the defaults hold; without a CNI configuration pods
-are connected by the embedded bridge network.`,
+Without a configuration file the defaults hold; further files are config.d/*.toml
+beside it ("tare config --help"). Without a CNI configuration pods are connected
+by the embedded bridge network.`,
 		Example: `  tare serve
   tare serve --config /etc/tare/config.toml --log-level debug
   tare serve --listen unix:///tmp/t/tare.sock --root /tmp/t/root --state /tmp/t/state`,
@@ -72,7 +75,7 @@ are connected by the embedded bridge network.`,
 
 // settings reads the configuration and returns what to run with, and the log.
 func (f *serveFlags) settings() (settings, *slog.Logger, error) {
-	cfg, err := config.Load(f.config)
+	cfg, _, err := config.Load(f.config)
 	if err != nil {
 		return settings{}, nil, err
 	}
@@ -109,6 +112,7 @@ type service struct {
 	notify   *notifier
 	hangups  chan os.Signal
 	former   *settings // to go back to if the daemon cannot be built with what was reloaded
+	served   bool      // the daemon could be built, and is built again for as long as it takes
 }
 
 // serve runs the daemon until ctx ends. A keeper that is lost, is no reason to end: everything
@@ -120,8 +124,12 @@ func serve(ctx context.Context, f *serveFlags) error {
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	v := &service{flags: f, hangups: make(chan os.Signal, 1)}
 	signal.Notify(v.hangups, syscall.SIGHUP)
+	unix.Umask(0o022) // whoever starts us: libraries make directories, plugins inherit it
 	var err error
 	if v.settings, v.log, err = f.settings(); err != nil {
+		return err
+	}
+	if err := checkPrivileges(); err != nil {
 		return err
 	}
 	if v.notify, err = newNotifier(); err != nil {
@@ -140,15 +148,12 @@ func (v *service) run(ctx context.Context, mine *instance) error {
 	var estate *lifecycle.Estate
 	defer func() { estate.Close() }()
 	for {
-		if err := mine.record(v.settings); err != nil {
-			return err
+		err := mine.record(v.settings)
+		if err == nil {
+			estate, err = v.once(ctx, estate)
 		}
-		var err error
-		estate, err = v.once(ctx, estate)
 		switch {
 		case errors.Is(err, errReload):
-			estate.Close() // the keeper lives and has it all
-			estate = nil
 			v.log.Info("starting over with the configuration read again")
 			continue
 		case errors.Is(err, errKeeperLost):
@@ -156,6 +161,8 @@ func (v *service) run(ctx context.Context, mine *instance) error {
 		case err != nil && v.former != nil:
 			v.log.Error("the configuration read again cannot be served, going back to the former", "err", err)
 			v.settings, v.former = *v.former, nil
+		case err != nil && v.served && ctx.Err() == nil:
+			v.log.Error("starting over did not work, trying again", "err", err)
 		default:
 			return err
 		}
@@ -170,29 +177,45 @@ func (v *service) run(ctx context.Context, mine *instance) error {
 // once builds the daemon and serves until ctx ends, the keeper is lost, or the configuration is to be
 // another. It takes what the one before left when it lost its keeper, and returns what it leaves itself.
 func (v *service) once(ctx context.Context, left *lifecycle.Estate) (estate *lifecycle.Estate, err error) {
-	start, s := time.Now(), v.settings
-	d, err := open(ctx, s, v.log)
+	start, s, log := time.Now(), v.settings, v.log // a reload changes v's under what still ends
+	d, err := open(ctx, s, log)
 	if err != nil {
 		return left, err
 	}
+	recovered := false
 	defer func() {
 		err = errors.Join(err, d.close())
 		estate = d.runtime.Estate()
+		switch {
+		case !recovered:
+			estate.Close()
+			estate = left
+		case !errors.Is(err, errKeeperLost): // the keeper lives and has it all
+			estate.Close()
+			estate = nil
+		}
 	}()
 	d.runtime.Inherit(ctx, left)
+	crash.Point("recovery.estate-inherited")
 	if err := d.recover(ctx); err != nil {
+		return nil, d.explain(err)
+	}
+	recovered = true
+	left.Close()
+	crash.Point("recovery.done")
+	if err := d.startPlugins(); err != nil {
 		return nil, err
 	}
 	server, err := d.server(ctx)
 	if err != nil {
-		return nil, err
+		return nil, d.explain(err)
 	}
 	l, err := listen(s.Listen)
 	if err != nil {
-		return nil, err
+		return nil, d.explain(err)
 	}
 	defer l.Close()
-	v.former = nil
+	v.former, v.served = nil, true
 	v.log.Info("serving", "listen", s.Listen, "root", s.Root, "state", s.State,
 		"version", version, "keeper", d.keeper.Pid(), "dur", time.Since(start))
 	served := make(chan error, 1)
@@ -200,7 +223,7 @@ func (v *service) once(ctx context.Context, left *lifecycle.Estate) (estate *lif
 	v.told(v.notify.ready())
 	watched, stop := context.WithCancel(ctx)
 	var watchdog sync.WaitGroup
-	watchdog.Go(func() { v.notify.watch(watched, s.Listen, v.log) })
+	watchdog.Go(func() { v.notify.watch(watched, s.Listen, log) })
 	err = v.wait(ctx, d, served)
 	stop()
 	watchdog.Wait()

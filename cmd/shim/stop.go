@@ -10,6 +10,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"tare/nri"
+	"tare/nsutil"
 )
 
 const (
@@ -32,7 +35,9 @@ func stopCommand() *cobra.Command {
 
 With --all, everything goes: pods, containers, the daemon, the keeper, the embedded
 network's bridge and rules, and the state directory. It works likewise when the
-daemon, the keeper or both have died. Images stay, below --root of the daemon.`,
+daemon, the keeper or both have died. Images stay, below --root of the daemon.
+
+The daemon of a service of systemd is started again: stop the service first.`,
 		Example: `  tare stop                       end the daemon, as an upgrade does
   tare stop --all                 end everything
   tare stop --all --state /tmp/t/state`,
@@ -44,10 +49,11 @@ daemon, the keeper or both have died. Images stay, below --root of the daemon.`,
 			if all {
 				return stopAll(c.Context(), state, keeper, c.OutOrStdout())
 			}
-			pid, err := endDaemon(state, daemonPatience)
-			if err == nil && pid == 0 {
+			daemon, err := endDaemon(state, daemonPatience)
+			if err == nil && daemon.pid == 0 {
 				fmt.Fprintf(c.OutOrStdout(), "no daemon runs with %s\n", state)
 			}
+			daemon.remark(c.OutOrStdout())
 			return err
 		},
 	}
@@ -61,10 +67,11 @@ daemon, the keeper or both have died. Images stay, below --root of the daemon.`,
 // stopAll ends the daemon, then removes what it had, in this process and by the daemon's own
 // code: so that it makes no difference what was alive and what was not.
 func stopAll(ctx context.Context, state, keeper string, out io.Writer) error {
-	pid, err := endDaemon(state, daemonPatience)
+	daemon, err := endDaemon(state, daemonPatience)
 	if err != nil {
 		return err
 	}
+	defer daemon.remark(out)
 	s, err := recorded(state)
 	if errors.Is(err, fs.ErrNotExist) {
 		fmt.Fprintf(out, "nothing to stop in %s\n", state)
@@ -84,11 +91,22 @@ func stopAll(ctx context.Context, state, keeper string, out io.Writer) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("stop all of %s: %w", state, err), mine.release())
 	}
-	if pid != 0 {
-		fmt.Fprintf(out, "stopped daemon %d, ", pid)
+	if daemon.pid != 0 {
+		fmt.Fprintf(out, "stopped daemon %d, ", daemon.pid)
 	}
 	fmt.Fprintf(out, "removed %d pods, the keeper, and what they left\n", pods)
-	return errors.Join(removeSocket(s.Listen), mine.clear())
+	var sweepErr error
+	if s.Config.NRI.Enabled {
+		sweepErr = nri.Sweep(s.Config.NRI.SocketPath)
+	}
+	return errors.Join(removeSocket(s.Listen), sweepErr, mine.clear())
+}
+
+// remark says what people may not expect.
+func (e ended) remark(out io.Writer) {
+	if e.unit != "" {
+		fmt.Fprintf(out, "systemd starts another daemon for %s: systemctl stop %[1]s, before this, has none start\n", e.unit)
+	}
 }
 
 // removeAll removes pods, network and keeper of a daemon that does not run, and returns how many
@@ -109,7 +127,23 @@ func removeAll(ctx context.Context, s settings) (pods int, err error) {
 	if err := d.recover(ctx); err != nil {
 		return pods, err
 	}
-	return pods, errors.Join(d.removePods(ctx), d.network.Teardown(ctx), d.keeper.Stop(ctx, true))
+	return pods, errors.Join(d.removePods(ctx), d.network.Teardown(ctx), d.endKeeper(ctx))
+}
+
+// keeperPatience is how long a keeper may take to end once it has let go of its socket.
+const keeperPatience = 5 * time.Second
+
+// endKeeper stops the keeper and waits until its process has ended.
+func (d *daemon) endKeeper(ctx context.Context) error {
+	handle, err := nsutil.PidfdOpen(d.keeper.Pid())
+	if err != nil {
+		return fmt.Errorf("stop keeper: %w", err)
+	}
+	defer handle.Close()
+	if err := d.keeper.Stop(ctx, true); err != nil {
+		return err
+	}
+	return awaitEnd(handle, keeperPatience, fmt.Sprintf("the keeper (pid %d)", d.keeper.Pid()))
 }
 
 // removePods removes every pod, a few at once.

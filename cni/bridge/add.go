@@ -5,11 +5,14 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/vishvananda/netlink"
+
+	"tare/crash"
 )
 
 // undo is a stack of steps that take back what an ADD has made, last made first.
@@ -49,12 +52,18 @@ func (p *Plugin) Add(args *skel.CmdArgs) (types.Result, error) {
 		return nil, err
 	}
 	defer pod.Close()
-	inPod := p.dialPod(pod)
+	inPod := dialPod(pod)
 	defer func() {
-		if h, err := inPod(); err == nil {
-			h.Close()
+		if sock, err := inPod(); err == nil {
+			sock.Close()
 		}
 	}()
+
+	host, err := rtnetlink()
+	if err != nil {
+		return nil, err
+	}
+	defer host.Close()
 
 	at := attachment{args.ContainerID, args.IfName}
 	out := outcome{veth: veth{host: at.hostName(), peer: at.ifName}}
@@ -66,34 +75,35 @@ func (p *Plugin) Add(args *skel.CmdArgs) (types.Result, error) {
 		return nil, err
 	}
 	back = append(back, func() error { return n.leases.remove(at.owner(), addresses(out.addrs)) })
+	crash.Point("bridge-add.leased")
 	out.veth.mac, out.veth.mtu = hardwareAddr(out.addrs[0].Addr()), out.bridge.Attrs().MTU
-	if err := p.createVeth(out.veth, out.bridge.Attrs().Index, pod); err != nil {
+	if err := createVeth(host, out, pod); err != nil {
 		n.lookAgain() // is the bridge gone? the next ADD will know
 		return nil, back.run(err)
 	}
 	back = append(back, func() error { return p.deleteLink(out.veth.host) })
-	if err := p.connect(c, inPod, out); err != nil {
+	crash.Point("bridge-add.veth-made")
+	if err := connect(host, inPod, out); err != nil {
 		return nil, back.run(err)
 	}
+	crash.Point("bridge-add.connected")
 	if err := p.publish(c, n, out); err != nil {
 		return nil, back.run(err)
 	}
+	crash.Point("bridge-add.published")
 	return out.result(args.Netns).GetAsVersion(c.CNIVersion)
 }
 
 // connect configures the pod's side and waits until both pass traffic.
-func (p *Plugin) connect(c *Config, inPod func() (*netlink.Handle, error), out outcome) error {
-	h, err := inPod()
+func connect(host *os.File, inPod func() (*os.File, error), out outcome) error {
+	sock, err := inPod()
 	if err != nil {
 		return err
 	}
-	if err := configurePod(h, out.veth.peer, out.addrs); err != nil {
+	if err := configurePod(sock, out.veth.peer, out.addrs); err != nil {
 		return err
 	}
-	if err := awaitCarrier(h, out.veth.peer); err != nil {
-		return err
-	}
-	return awaitCarrier(p.links, out.veth.host, c.Bridge)
+	return awaitCarrier(host, out.veth.host, out.bridge.Attrs().Name)
 }
 
 // publish makes the host ports, if any are asked for. The port of the bridge becomes a hairpin

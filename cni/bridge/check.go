@@ -41,12 +41,7 @@ func (p *Plugin) Check(args *skel.CmdArgs) error {
 		return errors.Join(append(errs, err)...)
 	}
 	defer pod.Close()
-	h, err := p.dialPod(pod)()
-	if err != nil {
-		return errors.Join(append(errs, err)...)
-	}
-	defer h.Close()
-	return errors.Join(append(errs, checkPod(h, at.ifName, addrs))...)
+	return errors.Join(append(errs, checkPod(pod, at.ifName, addrs))...)
 }
 
 // checkHost: the veth is a port of the bridge, and the table is there.

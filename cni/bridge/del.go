@@ -7,6 +7,8 @@ import (
 
 	"github.com/containernetworking/cni/pkg/skel"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
+
+	"tare/crash"
 )
 
 // Del detaches a pod: CNI DEL. Idempotent; it needs neither the pod's namespace nor a finished
@@ -28,10 +30,13 @@ func (p *Plugin) Del(args *skel.CmdArgs) error {
 	if len(c.Runtime.PortMappings) > 0 && len(addrs) > 0 {
 		dead := func(a netip.Addr) bool { return slices.Contains(addrs, a) }
 		err = errors.Join(n.removePorts(dead), forgetFlows(c.Runtime.PortMappings))
+		crash.Point("bridge-del.ports-removed")
 	}
 	if err = errors.Join(err, p.deleteLink(at.hostName())); err != nil {
 		return err
 	}
+	crash.Point("bridge-del.link-deleted")
+	defer crash.Point("bridge-del.lease-removed")
 	return n.leases.remove(at.owner(), addrs)
 }
 

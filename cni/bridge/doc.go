@@ -16,7 +16,7 @@
 // Verbs of one attachment must not (the CNI specification forbids it to the runtime). GC must
 // not run beside an ADD it has not been told of.
 //
-// No thread changes its network namespace here, but for the moment in which package netlink
-// opens a socket inside the pod (see dialPod). Not here: choosing configurations, recording
+// No thread changes its network namespace here, but for the moment in which a socket is
+// opened inside the pod (see dialPod). Not here: choosing configurations, recording
 // attachments, other plugins (package cni).
 package bridge

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -78,6 +79,12 @@ func (l *leases) next(owner string, s netip.Prefix) (netip.Addr, error) {
 	start := l.cursor(s)
 	for a := start; ; {
 		err := os.Symlink(owner, l.path(a))
+		if errors.Is(err, fs.ErrNotExist) {
+			if err := l.restoreAll(); err != nil {
+				return netip.Addr{}, err
+			}
+			continue
+		}
 		if err == nil {
 			l.mu.Lock()
 			defer l.mu.Unlock()
@@ -91,6 +98,37 @@ func (l *leases) next(owner string, s netip.Prefix) (netip.Addr, error) {
 			return netip.Addr{}, nil
 		}
 	}
+}
+
+// restore makes leases that were deleted anew.
+func (l *leases) restore(owner string, addrs []netip.Addr) error {
+	if err := os.MkdirAll(l.dir, 0o700); err != nil {
+		return fmt.Errorf("restore leases: %w", err)
+	}
+	for _, a := range addrs {
+		if err := os.Symlink(owner, l.path(a)); err != nil && !errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("restore lease %s: %w", a, err)
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.held[owner] = addrs
+	return nil
+}
+
+// restoreAll makes the leases anew that are held, after the directory was deleted.
+func (l *leases) restoreAll() error {
+	l.mu.Lock()
+	held := maps.Clone(l.held)
+	l.mu.Unlock()
+	if err := os.MkdirAll(l.dir, 0o700); err != nil {
+		return fmt.Errorf("restore leases: %w", err)
+	}
+	var errs []error
+	for owner, addrs := range held {
+		errs = append(errs, l.restore(owner, addrs))
+	}
+	return errors.Join(errs...)
 }
 
 // cursor is the address to try first.

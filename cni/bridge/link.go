@@ -93,10 +93,20 @@ type veth struct {
 	mtu  int
 }
 
-// createVeth makes the pair in one request: the host side up and a port of the bridge, the peer
-// in the pod's namespace from the start (no move, no rename). One queue: without XDP a veth
-// uses no more, and each costs memory. ErrAlreadyExists: either name is taken.
-func (p *Plugin) createVeth(v veth, bridge int, pod *os.File) error {
+// createVeth makes the pair in one request: the host side up and a port of the bridge, the peer in the pod's
+// namespace from the start (no move, no rename). ErrAlreadyExists: either name is taken.
+func createVeth(host *os.File, out outcome, pod *os.File) error {
+	var b batch
+	b.add(fmt.Sprintf("create veth %s with peer %s", out.veth.host, out.veth.peer), newVeth(out.veth, out.bridge.Attrs().Index, pod))
+	_, err := b.do(host)
+	if errors.Is(err, unix.EEXIST) {
+		err = errors.Join(err, errdefs.ErrAlreadyExists)
+	}
+	return err
+}
+
+// newVeth has one queue: without XDP a veth uses no more, and each costs memory.
+func newVeth(v veth, bridge int, pod *os.File) *nl.NetlinkRequest {
 	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
 	info := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	info.Flags, info.Change = unix.IFF_UP, unix.IFF_UP
@@ -109,22 +119,14 @@ func (p *Plugin) createVeth(v veth, bridge int, pod *os.File) error {
 	kind := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
 	kind.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated("veth"))
 	peer := kind.AddRtAttr(nl.IFLA_INFO_DATA, nil).AddRtAttr(nl.VETH_INFO_PEER, nil)
-	nl.NewIfInfomsgChild(peer, unix.AF_UNSPEC)
+	nl.NewIfInfomsgChild(peer, unix.AF_UNSPEC) // up only when both are there (veth_open, drivers/net/veth.c)
 	for _, a := range vethAttrs(v.peer, v.mtu) {
 		peer.AddChild(a)
 	}
 	peer.AddRtAttr(unix.IFLA_ADDRESS, v.mac)
 	peer.AddRtAttr(unix.IFLA_NET_NS_FD, nl.Uint32Attr(uint32(pod.Fd())))
 	req.AddData(kind)
-
-	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
-	if errors.Is(err, unix.EEXIST) {
-		err = errors.Join(err, errdefs.ErrAlreadyExists)
-	}
-	if err != nil {
-		return fmt.Errorf("create veth %s with peer %s: %w", v.host, v.peer, err)
-	}
-	return nil
+	return req
 }
 
 func vethAttrs(name string, mtu int) []*nl.RtAttr {

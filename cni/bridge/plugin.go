@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"time"
@@ -26,7 +27,6 @@ var Versions = version.PluginSupports("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0
 // otherwise be asked for at every ADD; the truth is in the kernel and in the lease directory.
 type Plugin struct {
 	links    *netlink.Handle // the host's; its requests take turns on one socket
-	home     inode           // the process's network namespace
 	deleting chan struct{}   // a slot for each deletion under way
 	wg       sync.WaitGroup  // deletions
 
@@ -50,17 +50,12 @@ const lookInterval = 2 * time.Second
 
 // New opens the plugin for calls in process. Close it.
 func New() (*Plugin, error) {
-	home, err := currentNetNS()
-	if err != nil {
-		return nil, err
-	}
 	links, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("open rtnetlink: %w", err)
 	}
 	return &Plugin{
 		links:    links,
-		home:     home,
 		deleting: make(chan struct{}, parallelDeletes),
 		networks: make(map[string]*network),
 	}, nil
@@ -213,6 +208,19 @@ func (p *Plugin) configure(c *Config, n *network, link netlink.Link) error {
 		return err
 	}
 	return enableForwarding(c)
+}
+
+// Restore leases addresses again to the attachment that has them: the leases were deleted.
+func (p *Plugin) Restore(stdin []byte, containerID, ifName string, addrs []netip.Addr) error {
+	c, err := parseConfig(stdin)
+	if err != nil {
+		return err
+	}
+	n, err := p.network(c)
+	if err != nil {
+		return err
+	}
+	return n.leases.restore(attachment{containerID, ifName}.owner(), addrs)
 }
 
 // Teardown takes back everything the network of this configuration has on the host: pods'

@@ -5,64 +5,35 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"runtime"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"tare/nsutil"
 )
 
-// loIndex is the interface index of lo in every network namespace: the first device that a
-// namespace registers (net_dev_init, net/core/dev.c).
-const loIndex = 1
-
-// dialPod starts to open a netlink socket in the pod's network namespace and to set lo up
-// there, and returns what waits for it; the caller closes the handle. It takes a tenth of an
-// ADD, in which the host's side can be seen to.
-//
-// netlink.NewHandleAt moves the thread there and back but does not say whether the way back
-// succeeded, so it runs on a thread of its own that is given back only when it was seen to be
-// at home; otherwise the thread ends with the goroutine.
-func (p *Plugin) dialPod(pod *os.File) (wait func() (*netlink.Handle, error)) {
-	type result struct {
-		handle *netlink.Handle
-		err    error
-	}
-	done := make(chan result, 1)
+// dialPod starts to open an rtnetlink socket in the pod's network namespace, and returns what waits for it; the
+// caller closes the socket.
+func dialPod(pod *os.File) (wait func() (*os.File, error)) {
+	var sock *os.File
+	done := make(chan error, 1)
 	go func() { // ends with its one answer
-		runtime.LockOSThread()
-		h, err := netlink.NewHandleAt(netns.NsHandle(pod.Fd()), unix.NETLINK_ROUTE)
-		if here, e := currentNetNS(); e == nil && here == p.home {
-			runtime.UnlockOSThread()
-		}
-		if err != nil {
-			err = fmt.Errorf("netlink in netns %s: %w", pod.Name(), err)
-		} else if err = h.LinkSetUp(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: loIndex}}); err != nil {
-			h.Close()
-			err = fmt.Errorf("set lo up: %w", err)
-		}
-		done <- result{h, err}
+		done <- nsutil.InNetNS(pod, func() (err error) {
+			sock, err = rtnetlink()
+			return err
+		})
 	}()
-	return sync.OnceValues(func() (*netlink.Handle, error) {
-		r := <-done
-		runtime.KeepAlive(pod)
-		return r.handle, r.err
+	return sync.OnceValues(func() (*os.File, error) {
+		if err := <-done; err != nil {
+			return nil, fmt.Errorf("rtnetlink in netns %s: %w", pod.Name(), err)
+		}
+		return sock, nil
 	})
-}
-
-// inode identifies a namespace, namespaces(7).
-type inode struct{ dev, ino uint64 }
-
-// currentNetNS is the network namespace of the calling thread.
-func currentNetNS() (inode, error) {
-	var st unix.Stat_t
-	if err := unix.Stat("/proc/thread-self/ns/net", &st); err != nil {
-		return inode{}, &os.PathError{Op: "stat", Path: "/proc/thread-self/ns/net", Err: err}
-	}
-	return inode{uint64(st.Dev), st.Ino}, nil
 }
 
 // openPod opens the namespace that CNI_NETNS names. ErrInvalidArgument: it is not one.
@@ -79,27 +50,72 @@ func openPod(path string) (*os.File, error) {
 	return f, nil
 }
 
-// configurePod gives the pod's side of the veth its addresses and default routes, and sets it up.
-func configurePod(h *netlink.Handle, ifName string, addrs []netip.Prefix) error {
-	link, err := h.LinkByName(ifName)
+// configurePod sets lo and the pod's side of the veth up, and gives it its addresses and default routes.
+func configurePod(sock *os.File, ifName string, addrs []netip.Prefix) error {
+	var first, second batch
+	first.setUp("lo")
+	first.setUp(ifName)
+	first.look(ifName)
+	links, err := first.do(sock)
 	if err != nil {
-		return fmt.Errorf("find %s: %w", ifName, err)
+		return err
 	}
+	index := links[0].index
 	for _, a := range addrs {
-		if err := h.AddrAdd(link, ipAddr(a)); err != nil {
-			return fmt.Errorf("address %s on %s: %w", a, ifName, err)
-		}
-	}
-	if err := h.LinkSetUp(link); err != nil {
-		return fmt.Errorf("set %s up: %w", ifName, err)
+		second.add(fmt.Sprintf("address %s on %s", a, ifName), newAddr(index, a))
 	}
 	for _, a := range addrs {
 		gw := gateway(a.Masked())
-		if err := h.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Gw: gw.AsSlice()}); err != nil {
-			return fmt.Errorf("default route by %s: %w", gw, err)
-		}
+		second.add(fmt.Sprintf("default route by %s", gw), newDefaultRoute(index, gw))
 	}
-	return nil
+	if _, err := second.do(sock); err != nil || links[0].up {
+		return err
+	}
+	return awaitCarrier(sock, ifName)
+}
+
+// newAddr is an address with its subnet's length, free of duplicate address detection: the lease says that it is
+// unique, and DAD would hold it back a second.
+func newAddr(index int32, a netip.Prefix) *nl.NetlinkRequest {
+	req := nl.NewNetlinkRequest(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
+	msg := nl.NewIfAddrmsg(family(a.Addr()))
+	msg.Index, msg.Prefixlen = uint32(index), uint8(a.Bits())
+	if a.Addr().Is6() {
+		msg.IfAddrmsg.Flags = unix.IFA_F_NODAD
+	}
+	req.AddData(msg)
+	req.AddData(nl.NewRtAttr(unix.IFA_LOCAL, a.Addr().AsSlice()))
+	req.AddData(nl.NewRtAttr(unix.IFA_ADDRESS, a.Addr().AsSlice()))
+	if a.Addr().Is4() && a.Bits() < 31 {
+		req.AddData(nl.NewRtAttr(unix.IFA_BROADCAST, broadcast(a)))
+	}
+	return req
+}
+
+// broadcast is the last address of an IPv4 subnet.
+func broadcast(p netip.Prefix) []byte {
+	b := p.Masked().Addr().AsSlice()
+	for bit := p.Bits(); bit < 32; bit++ {
+		b[bit/8] |= 0x80 >> (bit % 8)
+	}
+	return b
+}
+
+func newDefaultRoute(index int32, gw netip.Addr) *nl.NetlinkRequest {
+	req := nl.NewNetlinkRequest(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
+	msg := nl.NewRtMsg()
+	msg.Family = uint8(family(gw))
+	req.AddData(msg)
+	req.AddData(nl.NewRtAttr(unix.RTA_GATEWAY, gw.AsSlice()))
+	req.AddData(nl.NewRtAttr(unix.RTA_OIF, nl.Uint32Attr(uint32(index))))
+	return req
+}
+
+func family(a netip.Addr) int {
+	if a.Is4() {
+		return unix.AF_INET
+	}
+	return unix.AF_INET6
 }
 
 const (
@@ -111,29 +127,40 @@ const (
 // be lost to a bridge port that is still disabled, and its retransmission is a second away.
 //
 // Carrier changes are worked off by the kernel's link watch; asking for a link does that work
-// for it at once (since Linux 6.9, commit facd15dfd691), so the first look is enough there.
-func awaitCarrier(h *netlink.Handle, names ...string) error {
+// for it at once (since Linux 6.9, commit facd15dfd691), so that ADDs there have seen enough with their first look.
+func awaitCarrier(sock *os.File, names ...string) error {
 	deadline := time.Now().Add(carrierTimeout)
-	for _, name := range names {
-		for {
-			link, err := h.LinkByName(name)
-			if err != nil {
-				return fmt.Errorf("carrier of %s: %w", name, err)
-			}
-			if link.Attrs().OperState == netlink.OperUp {
-				break
-			}
-			if time.Now().After(deadline) {
-				return fmt.Errorf("carrier of %s: link is %s: %w", name, link.Attrs().OperState, os.ErrDeadlineExceeded)
-			}
-			time.Sleep(carrierPoll)
+	for {
+		var b batch
+		for _, name := range names {
+			b.look(name)
 		}
+		links, err := b.do(sock)
+		if err != nil {
+			return err
+		}
+		down := slices.IndexFunc(links, func(l seenLink) bool { return !l.up })
+		if down < 0 {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("carrier of %s: %w", names[down], os.ErrDeadlineExceeded)
+		}
+		time.Sleep(carrierPoll)
 	}
-	return nil
 }
 
 // checkPod compares the pod's side with what ADD made.
-func checkPod(h *netlink.Handle, ifName string, addrs []netip.Addr) error {
+func checkPod(pod *os.File, ifName string, addrs []netip.Addr) error {
+	var h *netlink.Handle
+	err := nsutil.InNetNS(pod, func() (err error) {
+		h, err = netlink.NewHandle(unix.NETLINK_ROUTE)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("netlink in netns %s: %w", pod.Name(), withErrno(err))
+	}
+	defer h.Close()
 	link, err := h.LinkByName(ifName)
 	if err != nil {
 		return fmt.Errorf("find %s: %w", ifName, err)

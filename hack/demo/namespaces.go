@@ -56,13 +56,14 @@ func inode(process, kind string) uint64 {
 func (d *demo) processes(containers ...int) string {
 	keeper, _ := d.node.KeeperPid() // 0: it has none, and is shown so
 	known := append(containers, keeper)
-	others := 0
+	all := fmt.Sprintf("tare %d, keeper %d", d.node.Pid(), keeper)
 	for _, pid := range append(children(d.node.Pid()), children(keeper)...) {
 		if !slices.Contains(known, pid) {
-			others++
+			name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)) // for people
+			all += fmt.Sprintf(", %s %d", strings.TrimSpace(string(name)), pid)
 		}
 	}
-	return fmt.Sprintf("tare %d, keeper %d, and %d others", d.node.Pid(), keeper, others)
+	return all
 }
 
 // children lists a process's children, proc_pid_task_children(5).

@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -43,6 +44,10 @@ type Options struct {
 	Bridge string // of the embedded network
 	Subnet string
 	Cgroup string // parent of the pods' cgroups
+	// Prefix is a command that executes the daemon as its last act, with arguments; empty: none.
+	Prefix []string
+	// CNI is a network configuration list; empty: the embedded network.
+	CNI string
 }
 
 // Node is a running daemon.
@@ -89,8 +94,9 @@ func Start(ctx context.Context, o Options, addr string) (*Node, error) {
 	}
 	defer log.Close()
 	// Preconditions of Pdeathsig: the main thread, see init.
-	cmd := exec.Command(filepath.Join(o.Bin, "tare"), "serve", "--listen", "unix://"+o.Socket,
-		"--root", o.Root, "--state", o.State, "--config", o.configPath())
+	argv := slices.Concat(o.Prefix, []string{filepath.Join(o.Bin, "tare"), "serve", "--listen", "unix://" + o.Socket,
+		"--root", o.Root, "--state", o.State, "--config", o.configPath()})
+	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	if err := cmd.Start(); err != nil {
@@ -115,6 +121,11 @@ func (o *Options) configure(addr string) error {
 	}
 	if err := os.MkdirAll(conf, 0o755); err != nil {
 		return err
+	}
+	if o.CNI != "" {
+		if err := os.WriteFile(filepath.Join(conf, "10-net.conflist"), []byte(o.CNI), 0o644); err != nil {
+			return err
+		}
 	}
 	text := fmt.Sprintf("[registry]\nconfig_path = %q\n\n[cni]\nconf_dir = %q\nbridge = %q\nsubnets = [%q]\n\n[cgroup]\nroot = %q\n",
 		certs, conf, o.Bridge, o.Subnet, o.Cgroup)
@@ -155,6 +166,13 @@ func (n *Node) LogTail() string {
 // Pid is the daemon's.
 func (n *Node) Pid() int { return n.daemon.Process.Pid }
 
+// End has the daemon end, and nothing else: pods stay, and Start with the same options finds them.
+func (n *Node) End() error {
+	err := n.daemon.Process.Signal(syscall.SIGTERM)
+	<-n.ended
+	return err
+}
+
 // Stop ends pods, daemon and keeper and removes what they had.
 func (n *Node) Stop() error {
 	err := StopAll(n.Options)
@@ -182,10 +200,17 @@ func StopAll(o Options) error {
 }
 
 // KeeperPid is the keeper's.
-func (n *Node) KeeperPid() (int, error) {
-	text, err := os.ReadFile(filepath.Join(n.State, "keeper.pid"))
+func (n *Node) KeeperPid() (int, error) { return n.pidIn("keeper.pid") }
+
+// GuardPid is that of the keeper's guard.
+func (n *Node) GuardPid() (int, error) { return n.pidIn("keeper.guard") }
+
+// pidIn reads the number that a file of the state directory begins with.
+func (n *Node) pidIn(name string) (int, error) {
+	text, err := os.ReadFile(filepath.Join(n.State, name))
 	if err != nil {
 		return 0, err
 	}
-	return strconv.Atoi(strings.TrimSpace(string(text)))
+	first, _, _ := strings.Cut(strings.TrimSpace(string(text)), " ")
+	return strconv.Atoi(first)
 }

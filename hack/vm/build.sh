@@ -12,8 +12,11 @@ key=$(cat "${inputs[@]}" | sha256sum)
 [ "$(cat "$VM/ready" 2>/dev/null)" != "$key" ] || exit 0
 [ "$(id -u)" = 0 ] || { echo "$0: debootstrap needs root" >&2; exit 1; }
 
+mkdir -p "$VM"
+exec 9<"$VM"
+flock -n 9 || { echo "$0: $VM is of other lists and has to be built anew, but is in use: another build, or run.sh" >&2; exit 1; }
 "$here/../install-packages.sh" "$here/packages"
-rm -rf "$VM"
+find "$VM" -mindepth 1 -delete
 mkdir -p "$VM/kernel" "$VM/lists/partial" "$VM/cache/archives/partial"
 mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' | head -n 1)
 listed() { sed 's/#.*//' "$@" | awk 'NF { print $1 }'; }

@@ -6,8 +6,8 @@
 #
 #   -d DIR  is /mnt/host in the guest, read and write     -s  systemd is process 1
 #
-# What the command writes comes out as it comes; the status is its own, or 250: the machine
-# died or the time passed.
+# What the command writes comes out as it comes; the status is its own, or 250: the time passed or the
+# machine went away; or 251: the guest's kernel crashed.
 set -uo pipefail
 here=$(dirname "$(realpath "$0")")
 VM=$(realpath "${VM:-$here/../../.vm}")
@@ -25,6 +25,10 @@ done
 shift $((OPTIND - 1))
 [ $# -gt 0 ] || { echo "$0: no command" >&2; exit 2; }
 
+# The machine has this, too: build.sh does not take the disk from under it.
+exec 9<"$VM"
+flock -s 9
+[ -e "$VM/ready" ] || { echo "$0: there is no machine in $VM, build.sh makes it" >&2; exit 250; }
 boot=$(mktemp -d "$VM/boot.XXXXXX")
 virtiofsd=
 cleanup() {
@@ -51,7 +55,7 @@ cat "$VM/initrd.gz" "$boot/command.gz" >"$boot/initrd.gz"
 machine=(-M q35,usb=off,vmport=off -cpu max,-cx16 -accel tcg,thread=single,tb-size=512 -smp 2 -m "$memory"
     -nodefaults -no-user-config -display none -no-reboot
     -kernel "$VM/vmlinuz" -initrd "$boot/initrd.gz"
-    -append "console=ttyS0 quiet panic=-1 tsc=reliable no_timer_check mitigations=off $arguments"
+    -append "console=ttyS0 quiet oops=panic panic=-1 clocksource=hpet tsc=unstable no_timer_check mitigations=off $arguments"
     -chardev "file,id=console,path=$boot/console.log" -serial chardev:console
     -drive "file=$VM/root.img,format=raw,if=none,id=root,snapshot=on,cache=unsafe" -device virtio-blk-pci,drive=root
     -device virtio-rng-pci -device virtio-serial-pci
@@ -77,6 +81,8 @@ timeout "$limit" qemu-system-x86_64 "${machine[@]}" </dev/null 2>"$boot/qemu.err
 exec 3>&-
 wait "$printer"
 [ ! -s "$boot/status" ] || exit "$(cat "$boot/status")"
-echo "run.sh: no status from the guest within ${limit}s; the ends of its console and of qemu's messages:" >&2
+code=250 what="no status from the guest within ${limit}s"
+! grep -q 'Kernel panic - not syncing' "$boot/console.log" || code=251 what="the guest's kernel crashed"
+echo "run.sh: $what; the ends of its console and of qemu's messages:" >&2
 tail -n 100 "$boot/console.log" "$boot/qemu.err" >&2
-exit 250
+exit "$code"

@@ -34,6 +34,9 @@ type Packet struct {
 	ID    uint64
 	Body  []byte
 	Files []*os.File
+	// Lost says that files came with the packet for which the receiver had no descriptors left (EMFILE). There are
+	// none then, and no body if it was among them.
+	Lost bool
 }
 
 // CloseFiles closes the packet's files.
@@ -81,6 +84,21 @@ func NewConn(fd int) (*Conn, error) {
 // Close ends the connection; a Recv that waits returns.
 func (c *Conn) Close() error { return c.file.Close() }
 
+// HangUp is Close for a peer that is to read all it was sent: a socket that is closed with unread packets in it fails the peer's
+// next receive with ECONNRESET instead (unix_release_sock, net/unix/af_unix.c). What the peer has sent meanwhile is lost.
+func (c *Conn) HangUp() {
+	_ = c.raw.Control(func(fd uintptr) { // fails for a connection that is closed
+		_ = unix.Shutdown(int(fd), unix.SHUT_RD) // from now on nothing comes
+		var b [1]byte
+		for {
+			if n, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_DONTWAIT); n == 0 || err != nil && err != unix.EINTR {
+				return
+			}
+		}
+	})
+	c.Close()
+}
+
 // Send sends one packet, whose files stay the caller's. It waits for room in the socket until the
 // deadline (zero: for ever). A packet is sent whole or not at all.
 func (c *Conn) Send(p *Packet, deadline time.Time) error {
@@ -111,6 +129,16 @@ func (c *Conn) Send(p *Packet, deadline time.Time) error {
 	err = c.sendmsg(c.out, oob)
 	runtime.KeepAlive(files)
 	return err
+}
+
+// PeerGone says whether the other end is closed; packets of it may still be waiting.
+func (c *Conn) PeerGone() (gone bool) {
+	err := c.raw.Control(func(fd uintptr) {
+		p := []unix.PollFd{{Fd: int32(fd)}}
+		n, err := unix.Poll(p, 0)
+		gone = err == nil && n == 1 && p[0].Revents&unix.POLLHUP != 0
+	})
+	return gone || err != nil
 }
 
 func (c *Conn) sendmsg(data, oob []byte) error {
@@ -151,7 +179,7 @@ func rights(files []*os.File) ([]byte, error) {
 // Recv waits for the next packet. Its Body is good until the next Recv; its files are the
 // caller's. io.EOF: the peer is gone. After any error the connection is of no more use.
 func (c *Conn) Recv() (*Packet, error) {
-	n, files, err := c.recvmsg()
+	n, files, lost, err := c.recvmsg()
 	if err != nil {
 		CloseAll(files)
 		return nil, err
@@ -163,7 +191,12 @@ func (c *Conn) Recv() (*Packet, error) {
 	p := &Packet{
 		Kind: Kind(binary.NativeEndian.Uint16(c.in)),
 		ID:   binary.NativeEndian.Uint64(c.in[4:]),
-		Body: c.in[headerSize:n], Files: files,
+		Body: c.in[headerSize:n], Files: files, Lost: lost,
+	}
+	if lost {
+		p.CloseFiles()
+		p.Files = nil
+		return p, nil
 	}
 	if flags := binary.NativeEndian.Uint16(c.in[2:]); flags&bodyInFile != 0 {
 		if err := p.unpackBody(); err != nil {
@@ -174,9 +207,8 @@ func (c *Conn) Recv() (*Packet, error) {
 	return p, nil
 }
 
-func (c *Conn) recvmsg() (int, []*os.File, error) {
-	var n, oobn, flags int
-	var err error
+func (c *Conn) recvmsg() (n int, files []*os.File, lost bool, err error) {
+	var oobn, flags int
 	perr := c.raw.Read(func(fd uintptr) bool {
 		for {
 			n, oobn, flags, _, err = unix.Recvmsg(int(fd), c.in, c.oob, unix.MSG_CMSG_CLOEXEC)
@@ -186,22 +218,22 @@ func (c *Conn) recvmsg() (int, []*os.File, error) {
 		}
 	})
 	if perr != nil { // without a deadline, only closing ends the waiting
-		return 0, nil, fmt.Errorf("receive: %w", os.ErrClosed)
+		return 0, nil, false, fmt.Errorf("receive: %w", os.ErrClosed)
 	}
 	if err != nil {
-		return 0, nil, os.NewSyscallError("recvmsg", err)
+		return 0, nil, false, os.NewSyscallError("recvmsg", err)
 	}
-	files, err := received(c.oob[:oobn])
+	files, err = received(c.oob[:oobn])
 	switch {
 	case err != nil:
-		return 0, files, err
-	case flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0:
-		// Too long, or this process has no descriptors left (EMFILE): files are lost.
-		return 0, files, fmt.Errorf("receive: %w: truncated (flags %#x)", ErrGarbage, flags)
+		return 0, files, false, err
+	case flags&unix.MSG_TRUNC != 0:
+		return 0, files, false, fmt.Errorf("receive: %w: truncated (flags %#x)", ErrGarbage, flags)
 	case n == 0:
-		return 0, files, io.EOF
+		return 0, files, false, io.EOF
 	}
-	return n, files, nil
+	// unix(7), SCM_RIGHTS: what exceeds the limit is closed, and the control data truncated.
+	return n, files, flags&unix.MSG_CTRUNC != 0, nil
 }
 
 func received(oob []byte) ([]*os.File, error) {

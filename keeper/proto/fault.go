@@ -27,6 +27,11 @@ type Fault struct {
 	Text  string
 }
 
+// FilesLost is the fault of a packet that was Lost by who had no descriptors left.
+func FilesLost(who string) *Fault {
+	return &Fault{Errno: syscall.EMFILE, Text: fmt.Sprintf("%s receives files: %v", who, syscall.EMFILE)}
+}
+
 func (m *Fault) Error() string {
 	if m.Code == FailedOp {
 		return fmt.Sprintf("operation %d: %v", m.Op, m.Errno)

@@ -6,13 +6,6 @@ import (
 	"time"
 )
 
-// Versions spoken by this build. A new message or field means a new Max; Min follows one
-// version behind, so that a daemon and a keeper of neighbouring versions work together.
-const (
-	MinVersion = 1
-	MaxVersion = 1
-)
-
 // Kind names a message.
 type Kind uint16
 
@@ -31,6 +24,7 @@ const (
 	KindAdopt                     // Held + files of Held.Parts → KindDone
 	KindStop                      // Stop → KindDone
 	KindSubscribe                 // Held + a status pipe's writing end, then pipes for Held.Parts → KindDone
+	KindReplace                   // – + a program → the connection ends, when the keeper executes it; version 2
 )
 
 // Answers, and what the keeper sends by itself.
@@ -64,21 +58,34 @@ func ParseHello(body []byte) (Hello, error) {
 	return m, d.err
 }
 
-// Welcome answers Hello. Pid is the keeper's own.
+// Welcome answers Hello. Pid is the keeper's own, Program the digest of what it executes; from version 2 on.
 type Welcome struct {
 	Version uint32
 	Pid     uint32
+	Program string
 }
 
 // Append appends the encoded message.
-func (m Welcome) Append(b []byte) []byte { return appendU32(appendU32(b, m.Version), m.Pid) }
+func (m Welcome) Append(b []byte) []byte {
+	b = appendU32(appendU32(b, m.Version), m.Pid)
+	if m.Version < versionReplace {
+		return b
+	}
+	return appendString(b, m.Program)
+}
 
-// ParseWelcome decodes a Welcome.
+// ParseWelcome decodes a Welcome. Bytes after it are those of a newer version.
 func ParseWelcome(body []byte) (Welcome, error) {
 	d := decoder{rest: body}
-	m := Welcome{d.u32(), d.u32()}
+	m := Welcome{Version: d.u32(), Pid: d.u32()}
+	if m.Version >= versionReplace {
+		m.Program = d.string()
+	}
 	return m, d.err
 }
+
+// CanReplace says whether a version knows KindReplace.
+func CanReplace(version uint32) bool { return version >= versionReplace }
 
 // Run starts a program. Of Parts, stdout, stderr and log are passed after the program's own
 // files; console says that the first descriptor the program gives back is one.

@@ -24,7 +24,7 @@ func TestRoundTrip(t *testing.T) {
 	hello := Hello{1, 2, true}
 	h, err := ParseHello(hello.Append(nil))
 	check("hello", h, hello, err)
-	welcome := Welcome{3, 4}
+	welcome := Welcome{3, 4, "digest"}
 	w, err := ParseWelcome(welcome.Append(nil))
 	check("welcome", w, welcome, err)
 	run := Run{Key: "k", Parts: PartStdout | PartLog, Tether: true, Program: []byte{1, 2}}
@@ -182,5 +182,25 @@ func TestEnds(t *testing.T) {
 	b.Close()
 	if _, err := b.Recv(); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("receive on a closed connection: %v", err)
+	}
+}
+
+// TestHangUp sends to a peer that has not read what came, and hangs up: the answer is there all the same.
+func TestHangUp(t *testing.T) {
+	a, b := pair(t)
+	for range 3 {
+		if err := b.Send(&Packet{Kind: KindList, Body: []byte("unread")}, time.Time{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := a.Send(&Packet{Kind: KindDone}, time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	a.HangUp()
+	if p, err := b.Recv(); err != nil || p.Kind != KindDone {
+		t.Fatalf("what was sent before: %v, %v", p, err)
+	}
+	if _, err := b.Recv(); err != io.EOF {
+		t.Errorf("after it: %v, want EOF", err)
 	}
 }

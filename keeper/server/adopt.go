@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"os"
 	"syscall"
 	"time"
@@ -9,7 +10,8 @@ import (
 	"tare/nsutil"
 )
 
-// adopt takes over a process that another keeper launched. It is not our child.
+// adopt takes over a process that another keeper launched, or one that a program of ours left behind: that is our
+// child, since we are its subreaper.
 func (s *Server) adopt(p *proto.Packet) *proto.Fault {
 	m, err := proto.ParseHeld(p.Body)
 	if err != nil {
@@ -18,6 +20,10 @@ func (s *Server) adopt(p *proto.Packet) *proto.Fault {
 	c, err := proto.NewCustody(m.Parts, p.Files)
 	if err != nil || c.PidFD == nil {
 		return faultf(proto.Malformed, "adopt %q: files do not fit parts %#x", m.Key, uint8(m.Parts))
+	}
+	// One that has ended already is welcome: its exit is to be told.
+	if pid, err := nsutil.PidfdPid(c.PidFD); !errors.Is(err, syscall.ESRCH) && (err != nil || pid != m.Pid) {
+		return faultf(proto.Invalid, "adopt %q: not a pidfd of process %d", m.Key, m.Pid)
 	}
 	proc, f := s.reserve(m.Key)
 	if f != nil {
@@ -33,6 +39,7 @@ func (s *Server) adopt(p *proto.Packet) *proto.Fault {
 
 // takeOver begins the custody of an adopted process. The files are closed if that fails.
 func (s *Server) takeOver(p *process, pid int, c proto.Custody) error {
+	mine := s.reaper.claim(pid, c.PidFD)
 	watch, err := nsutil.PidfdWatch(c.PidFD)
 	if err != nil {
 		c.Close()
@@ -40,13 +47,18 @@ func (s *Server) takeOver(p *process, pid int, c proto.Custody) error {
 	}
 	pidfd := c.PidFD
 	c.PidFD = nil
-	out, err := newOutput(c, s.log, p.Key)
+	out, err := s.newOutput(material{key: p.Key, serial: p.serial, held: c})
 	if err != nil {
 		watch.Close()
 		pidfd.Close()
 		return err
 	}
 	s.started(p, pid, pidfd, out)
+	if mine != nil {
+		watch.Close()
+		s.awaitChild(p, mine)
+		return nil
+	}
 	go s.awaitAdopted(p, watch)
 	return nil
 }

@@ -95,8 +95,10 @@ func (s *Server) put(p *proto.Packet) *proto.Fault {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	proto.CloseAll(s.store[string(key)])
+	old := s.store[string(key)]
 	s.store[string(key)] = p.Files
+	s.journal.note(entry{Op: opPut, Key: string(key), FDs: numbers(p.Files)})
+	proto.CloseAll(old)
 	p.Files = nil
 	return nil
 }
@@ -128,6 +130,7 @@ func (s *Server) drop(p *proto.Packet) *proto.Fault {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.journal.note(entry{Op: opDrop, Key: string(key)})
 	proto.CloseAll(s.store[string(key)])
 	delete(s.store, string(key))
 	return nil

@@ -9,8 +9,12 @@
 // (reaper.go), one copies each output (package logs). Requests that take time get one of their own.
 // A process that runs and says nothing costs none but those of its two pipes.
 //
+// Whoever kills a keeper takes nothing from its heir. A guard (guard.go) shares the table of descriptors and does nothing; a
+// journal (journal.go), in a memory file, says at any moment which descriptor is what. The next keeper inherits them
+// (inherit.go), and so does a newer program that this process executes (replace.go).
+//
 // Processes are signalled through pidfds only, never by number.
 //
 // Concurrency: Server.mu guards the tables and the fields of what is in them; it is held for no
-// system call that can block. The reaper has a mutex of its own, taken last.
+// system call that can block. The reaper has a mutex of its own, taken after it, and so has the journal, taken last.
 package server

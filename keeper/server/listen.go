@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"syscall"
 
 	"tare/keeper/proto"
@@ -22,10 +21,13 @@ var ErrRunning = errors.New("another keeper is running")
 
 // Listener accepts clients of one state directory.
 type Listener struct {
+	path string // the state directory
 	dir  *os.File
 	lock *os.File
 	sock *os.File
 	raw  syscall.RawConn
+
+	journal *os.File // of what this process held before it executed another program; else nil
 }
 
 // Listen locks the state directory and opens its socket. A keeper that was killed leaves both
@@ -35,7 +37,7 @@ func Listen(stateDir string) (*Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Listener{lock: lock}
+	l := &Listener{path: stateDir, lock: lock}
 	if err := l.open(stateDir); err != nil {
 		l.Close()
 		return nil, err
@@ -63,11 +65,9 @@ func lockState(stateDir string) (*os.File, error) {
 	return f, nil
 }
 
+// writePid writes over what the last keeper wrote, in as many bytes: on a full disk, too, a keeper can start.
 func writePid(f *os.File) error {
-	if err := f.Truncate(0); err != nil {
-		return err
-	}
-	_, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	_, err := f.WriteAt(fmt.Appendf(nil, "%-10d\n", os.Getpid()), 0)
 	return err
 }
 
@@ -133,4 +133,24 @@ func (l *Listener) Close() {
 		l.dir.Close()
 	}
 	l.lock.Close()
+}
+
+// Relisten goes on with what a keeper had before it executed this program: see replace.
+func Relisten(stateDir string, fds Kept) (*Listener, error) {
+	l := &Listener{path: stateDir}
+	for _, k := range []struct {
+		fd   int
+		name string
+		to   **os.File
+	}{{fds.Lock, LockName, &l.lock}, {fds.Socket, proto.SocketName, &l.sock}, {fds.Journal, journalName, &l.journal}} {
+		var err error
+		if *k.to, err = takeOwn(k.fd, k.name); err != nil {
+			return nil, fmt.Errorf("%s: %w", k.name, err)
+		}
+	}
+	var err error
+	if l.dir, err = os.Open(stateDir); err == nil {
+		l.raw, err = l.sock.SyscallConn()
+	}
+	return l, err
 }

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"log/slog"
 	"os"
 	"sync/atomic"
 	"time"
@@ -18,42 +17,71 @@ type output struct {
 	done    chan struct{} // closed when all streams have ended
 }
 
-// newOutput begins to copy the custody's streams into its log. It takes over these files, also when
-// it fails.
-func newOutput(c proto.Custody, log *slog.Logger, key string) (*output, error) {
+// material is what an output is made of.
+type material struct {
+	key     string
+	serial  uint64 // of the process
+	held    proto.Custody
+	scratch [2]*os.File // of an inherited console; nil: to be made
+}
+
+// streamNames are those of an output's streams.
+var streamNames = [3]string{"stdout", "stderr", "stdout"}
+
+// newOutput prepares to copy the custody's streams into its log: start begins. It takes over the files, also when it fails.
+func (s *Server) newOutput(m material) (*output, error) {
 	o := &output{done: make(chan struct{})}
-	o.log = logs.New(c.Log, func(err error) {
-		log.Error("write log: output is dropped", "key", key, "err", err)
+	o.log = logs.New(m.held.Log, logs.Host{
+		Spool:    s.spool,
+		Failed:   func(err error) { s.log.Error("write log: output is dropped", "key", m.key, "err", err) },
+		Replaced: func(f *os.File) { s.journal.note(entry{Op: opLog, Key: m.key, FDs: []int{number(f)}}) },
 	})
-	for i, f := range []*os.File{c.Stdout, c.Stderr, c.Console} {
+	for i, f := range []*os.File{m.held.Stdout, m.held.Stderr, m.held.Console} {
 		if f == nil {
 			continue
 		}
-		s, err := newStream(o.log, f, i)
+		from := logs.Source{File: f, Name: streamNames[i], Owner: m.serial*uint64(len(streamNames)) + uint64(i)}
+		from.Ended = func() { s.journal.note(entry{Op: opEnd, Key: m.key, Stream: i}) }
+		if i == 2 {
+			from.Scratch = m.scratch
+		}
+		stream, err := newStream(o.log, from, i == 2)
 		if err != nil {
-			c.Close()
+			m.held.Close()
 			return nil, err
 		}
-		o.streams[i] = s
+		o.streams[i] = stream
 		o.copying.Add(1)
 	}
-	o.start()
 	return o, nil
 }
 
-// newStream makes the i-th stream of an output.
-func newStream(l *logs.Log, f *os.File, i int) (*logs.Stream, error) {
-	f, err := logs.Pollable(f)
-	if err != nil {
+// newStream takes over the source.
+func newStream(l *logs.Log, from logs.Source, tty bool) (_ *logs.Stream, err error) {
+	if tty && from.Scratch[0] == nil {
+		if from.Scratch[0], from.Scratch[1], err = os.Pipe(); err != nil {
+			from.Close()
+			return nil, err
+		}
+	}
+	if from.File, err = logs.Pollable(from.File); err != nil {
+		proto.CloseAll(from.Scratch[:])
 		return nil, err
 	}
-	s, err := logs.NewStream(l, f, [3]string{"stdout", "stderr", "stdout"}[i], i == 2)
-	if err != nil {
-		f.Close()
-	}
-	return s, err
+	return logs.NewStream(l, from)
 }
 
+// slots are the descriptors of the output in the order of the journal, the pidfd's left free.
+func (o *output) slots() [runSlots]*os.File {
+	c := o.files()
+	all := [runSlots]*os.File{slotStdout: c.Stdout, slotStderr: c.Stderr, slotConsole: c.Console, slotLog: c.Log}
+	if s := o.streams[2]; s != nil {
+		all[slotScratchR], all[slotScratchW] = s.Source().Scratch[0], s.Source().Scratch[1]
+	}
+	return all
+}
+
+// start begins to copy.
 func (o *output) start() {
 	if o.copying.Load() == 0 {
 		close(o.done)
@@ -109,7 +137,7 @@ func (o *output) files() proto.Custody {
 	c := proto.Custody{Log: o.log.File()}
 	for i, f := range []**os.File{&c.Stdout, &c.Stderr, &c.Console} {
 		if s := o.streams[i]; s != nil {
-			*f = s.File()
+			*f = s.Source().File
 		}
 	}
 	return c

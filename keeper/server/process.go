@@ -4,6 +4,7 @@ import (
 	"os"
 	"time"
 
+	"tare/crash"
 	"tare/keeper/proto"
 	"tare/nsutil"
 
@@ -19,6 +20,7 @@ const drainBound = 2 * time.Second
 type process struct {
 	proto.Exit // Key and Pid from the beginning, the rest when it has exited
 	state      proto.State
+	serial     uint64   // tells it from all others that were ever in custody
 	owner      *session // to whom it is tethered, or nil
 	call       uint64   // the owner's request
 	pidfd      *os.File // while it runs
@@ -29,10 +31,14 @@ type process struct {
 func (s *Server) reserve(key string) (*process, *proto.Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.replacing {
+		return nil, faultf(proto.Precondition, "run %q: the keeper is being replaced", key)
+	}
 	if s.processes[key] != nil {
 		return nil, faultf(proto.Exists, "process %q exists", key)
 	}
-	p := &process{Exit: proto.Exit{Key: key}, state: proto.Launching}
+	s.serial++
+	p := &process{Exit: proto.Exit{Key: key}, state: proto.Launching, serial: s.serial}
 	s.processes[key] = p
 	return p, nil
 }
@@ -54,6 +60,7 @@ func (s *Server) remove(p *process) {
 // removeLocked is remove with mu held.
 func (s *Server) removeLocked(p *process) {
 	delete(s.processes, p.Key)
+	s.journal.note(entry{Op: opForget, Key: p.Key})
 	if p.out != nil {
 		p.out.close()
 	}
@@ -64,9 +71,22 @@ func (s *Server) started(p *process, pid int, pidfd *os.File, out *output) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p.Pid, p.pidfd, p.out, p.state = pid, pidfd, out, proto.Running
+	s.journal.note(p.entry())
+	out.start() // what is copied has an owner an heir knows of
 	if p.owner != nil && p.owner.gone {
 		s.kill(p)
 	}
+}
+
+// entry is the process in the journal. Preconditions: mu held.
+func (p *process) entry() entry {
+	files := p.out.slots()
+	files[slotPidFD] = p.pidfd
+	e := entry{Op: opRun, Key: p.Key, Pid: p.Pid, Serial: p.serial, Tether: p.owner != nil, FDs: numbers(files[:])}
+	if p.state == proto.Exited {
+		e.Exit = &p.Exit
+	}
+	return e
 }
 
 // kill ends a running process. Preconditions: mu held.
@@ -82,18 +102,23 @@ func (s *Server) kill(p *process) {
 // exited records the end of a process and reports it, after its output has ended. A tethered process
 // is then forgotten.
 func (s *Server) exited(p *process, e proto.Exit) {
+	crash.Point("keeper-exit.reaped")
 	p.out.await(drainBound)
+	crash.Point("keeper-exit.drained")
 	e.Key, e.Dropped = p.Key, p.out.log.Dropped()
 	s.mu.Lock()
 	e.Pid = p.Pid
 	p.Exit, p.state = e, proto.Exited
-	p.pidfd.Close()
-	p.pidfd = nil
 	told := s.audience(p)
 	if p.owner != nil {
 		s.removeLocked(p)
+	} else {
+		s.journal.note(entry{Op: opExit, Key: p.Key, Exit: &e})
 	}
+	p.pidfd.Close()
+	p.pidfd = nil
 	s.mu.Unlock()
+	crash.Point("keeper-exit.booked")
 	for _, sess := range told {
 		sess.send(&proto.Packet{Kind: proto.KindExited, ID: p.call, Body: e.Append(nil)})
 	}

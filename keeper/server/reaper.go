@@ -1,6 +1,8 @@
 package server
 
 import (
+	"fmt"
+	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -31,6 +33,7 @@ type child struct {
 	gone   bool
 	status syscall.WaitStatus
 	at     time.Time
+	note   func(syscall.WaitStatus, time.Time)
 	ended  func(syscall.WaitStatus, time.Time)
 }
 
@@ -54,26 +57,47 @@ func (r *reaper) change() {
 	r.changed.Broadcast()
 }
 
-// register makes a pid known that one of the expected forks returned.
-func (r *reaper) register(pid int) *child {
+// register makes a pid known that one of the expected forks returned. Nobody else's process can be it.
+func (r *reaper) register(pid int) (*child, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.children[pid] != nil {
+		return nil, fmt.Errorf("forked process %d is another one's", pid)
+	}
 	c := &child{pid: pid}
 	r.children[pid] = c
 	r.expected--
 	r.change()
+	return c, nil
+}
+
+// claim makes a stranger known, by its pidfd; nil if it is not our child, and another one's parent learns of its
+// end. It is reaped by nobody meanwhile: children are with mu held.
+func (r *reaper) claim(pid int, pidfd *os.File) *child {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var info unix.Siginfo
+	err := unix.Waitid(unix.P_PIDFD, int(pidfd.Fd()), &info, unix.WEXITED|unix.WNOWAIT|unix.WNOHANG, nil)
+	if err != nil || r.children[pid] != nil { // ECHILD
+		return nil
+	}
+	c := &child{pid: pid}
+	r.children[pid] = c
+	r.change()
 	return c
 }
 
-// whenGone has f called, in a goroutine of its own, when the child has ended; it may have already.
-func (r *reaper) whenGone(c *child, f func(syscall.WaitStatus, time.Time)) {
+// whenGone has f called, in a goroutine of its own, when the child has ended; it may have already. note is called before, and
+// before another child is looked after.
+func (r *reaper) whenGone(c *child, note, f func(syscall.WaitStatus, time.Time)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if c.gone {
+		note(c.status, c.at)
 		go f(c.status, c.at)
 		return
 	}
-	c.ended = f
+	c.note, c.ended = note, f
 }
 
 // run reaps for ever.
@@ -148,6 +172,7 @@ func (r *reaper) reap(pid int) {
 	delete(r.children, pid)
 	c.gone, c.status, c.at = true, status, time.Now()
 	if c.ended != nil {
+		c.note(c.status, c.at)
 		go c.ended(c.status, c.at)
 	}
 }

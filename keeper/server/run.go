@@ -6,6 +6,7 @@ import (
 	"syscall"
 	"time"
 
+	"tare/crash"
 	"tare/keeper/proto"
 	"tare/nsutil"
 )
@@ -41,6 +42,10 @@ func (s *Server) run(sess *session, p *proto.Packet) *proto.Fault {
 	return nil
 }
 
+// launchBound is how long the program of a tethered process may take to its execve. Such are commands in containers,
+// whose processes can stop them on the way; without a bound, each would be a goroutine and descriptors of the keeper's.
+const launchBound = 30 * time.Second
+
 // launch is a Run on its way.
 type launch struct {
 	sess    *session
@@ -54,7 +59,9 @@ type launch struct {
 
 // launch runs the program, answers the request, and has the reaper tell of the end.
 func (s *Server) launch(l *launch) {
+	crash.Point("keeper-run.reserved")
 	st, err := s.fork(l)
+	crash.Point("keeper-run.forked")
 	proto.CloseAll(l.prog.Files)
 	l.prog = nil
 	if err == nil && l.console {
@@ -62,7 +69,7 @@ func (s *Server) launch(l *launch) {
 	}
 	var out *output
 	if err == nil {
-		out, err = newOutput(l.held, s.log, l.proc.Key)
+		out, err = s.newOutput(material{key: l.proc.Key, serial: l.proc.serial, held: l.held})
 		l.held = proto.Custody{}
 	}
 	if err != nil {
@@ -72,12 +79,22 @@ func (s *Server) launch(l *launch) {
 	// In the books before the answer, which other requests may follow; answered before the exit is
 	// looked for, which is reported after it and closes the pidfd.
 	s.started(l.proc, st.Pid, st.PidFD, out)
+	crash.Point("keeper-run.booked")
 	files := append([]*os.File{st.PidFD}, st.Given...)
 	held := proto.Held{Key: l.proc.Key, Pid: st.Pid, Parts: proto.PartPidFD}
 	l.sess.send(&proto.Packet{Kind: proto.KindRan, ID: l.id, Body: held.Append(nil), Files: files})
 	proto.CloseAll(st.Given)
-	s.reaper.whenGone(l.child, func(status syscall.WaitStatus, at time.Time) {
-		s.exited(l.proc, proto.Exit{Status: status, Known: true, Time: at})
+	crash.Point("keeper-run.answered")
+	s.awaitChild(l.proc, l.child)
+}
+
+// awaitChild has the end of a child reported, and noted at once: its status cannot be had again.
+func (s *Server) awaitChild(p *process, c *child) {
+	note := func(status syscall.WaitStatus, at time.Time) {
+		s.journal.note(entry{Op: opExit, Key: p.Key, Exit: &proto.Exit{Key: p.Key, Pid: c.pid, Status: status, Known: true, Time: at}})
+	}
+	s.reaper.whenGone(c, note, func(status syscall.WaitStatus, at time.Time) {
+		s.exited(p, proto.Exit{Status: status, Known: true, Time: at})
 	})
 }
 
@@ -86,10 +103,16 @@ func (s *Server) fork(l *launch) (nsutil.Started, error) {
 	s.lean.refresh(s.log)
 	expected := 1 + l.prog.Forks()
 	s.reaper.expect(expected)
-	st, err := nsutil.Launch(l.prog, nsutil.Watch{Forked: func(pid int) {
-		l.child = s.reaper.register(pid)
-		expected--
-	}})
+	w := nsutil.Watch{Forked: func(pid int) (err error) {
+		if l.child, err = s.reaper.register(pid); err == nil {
+			expected--
+		}
+		return err
+	}}
+	if l.proc.owner != nil { // whoever waits for it does so for a while
+		w.Until = time.Now().Add(launchBound)
+	}
+	st, err := nsutil.Launch(l.prog, w)
 	s.reaper.expect(-expected)
 	return st, err
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"tare/keeper/proto"
+	"tare/logs"
 )
 
 // acceptPause is waited after a failed accept(2): with no descriptor left (EMFILE), trying again at
@@ -21,27 +22,46 @@ type Server struct {
 	reaper  *reaper
 	stopped chan struct{}
 	lean    leanness
+	spool   *logs.Spool
+	journal *journal
+	guard   guard
 
 	mu        sync.Mutex
 	processes map[string]*process
 	store     map[string][]*os.File
 	sessions  map[*session]bool
+	serial    uint64 // of processes
 	stopping  bool
+	replacing bool // by another program: nothing new is begun
+
+	listener *Listener
+	program  func() string // digest of what this process executes
 }
 
-// New returns a server that reaps the children of this process from now on: all of them, so that
-// nothing else in it may wait for children.
-func New(log *slog.Logger) *Server {
-	s := &Server{
-		log: log, pid: os.Getpid(), reaper: newReaper(), stopped: make(chan struct{}),
-		processes: map[string]*process{}, store: map[string][]*os.File{}, sessions: map[*session]bool{},
+// New returns a server. It holds nothing: see Inherit.
+func New(log *slog.Logger) (*Server, error) {
+	j, err := newJournal(log)
+	if err != nil {
+		return nil, err
 	}
-	go s.reaper.run()
-	return s
+	return &Server{
+		log: log, pid: os.Getpid(), reaper: newReaper(), stopped: make(chan struct{}), journal: j,
+		spool: logs.NewSpool(func(fd int, made bool) {
+			op := opUnmake
+			if made {
+				op = opBuffer
+			}
+			j.note(entry{Op: op, FDs: []int{fd}})
+		}),
+		program:   sync.OnceValue(func() string { return ownDigest(log) }),
+		processes: map[string]*process{}, store: map[string][]*os.File{}, sessions: map[*session]bool{},
+	}, nil
 }
 
-// Serve answers clients until a Stop request or an error. What runs goes on running.
+// Serve answers clients until a Stop request or an error. What runs goes on running. From now on it reaps the children of this
+// process: all of them, so that nothing else in it may wait for children.
 func (s *Server) Serve(l *Listener) error {
+	go s.reaper.run()
 	failed := make(chan error, 1)
 	go func() { failed <- s.accept(l) }()
 	select {
@@ -51,6 +71,7 @@ func (s *Server) Serve(l *Listener) error {
 		l.Close()
 		<-failed
 		s.disconnect()
+		s.guard.end()
 		return nil
 	}
 }
@@ -60,7 +81,7 @@ func (s *Server) disconnect() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for sess := range s.sessions {
-		sess.conn.Close()
+		sess.conn.HangUp()
 	}
 }
 

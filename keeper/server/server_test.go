@@ -28,7 +28,10 @@ func TestInProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := server.New(log)
+	s, err := server.New(log)
+	if err != nil {
+		t.Fatal(err)
+	}
 	served := make(chan error)
 	go func() { served <- s.Serve(l) }()
 

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"tare/crash"
 	"tare/keeper/proto"
 	"tare/nsutil"
 )
@@ -22,9 +23,11 @@ const (
 
 // session is one client's connection.
 type session struct {
-	conn   *proto.Conn
-	events bool // wants exits of processes that are not tethered
-	gone   bool // the connection has ended; Server.mu
+	conn    *proto.Conn
+	version uint32
+	events  bool          // wants exits of processes that are not tethered
+	gone    bool          // the connection has ended; Server.mu
+	done    chan struct{} // closed when nothing of the connection is left to be read
 }
 
 // send sends, or ends the connection.
@@ -46,7 +49,8 @@ func (sess *session) answer(id uint64, f *proto.Fault) {
 // serve reads requests until the connection ends, and then kills what was tethered to it.
 func (s *Server) serve(conn *proto.Conn) {
 	defer conn.Close()
-	sess := &session{conn: conn}
+	sess := &session{conn: conn, done: make(chan struct{})}
+	defer close(sess.done)
 	if err := s.welcome(sess); err != nil {
 		if !ended(err) {
 			s.log.Warn("greet client", "err", err)
@@ -61,6 +65,10 @@ func (s *Server) serve(conn *proto.Conn) {
 				s.log.Warn("read from client", "err", err)
 			}
 			return
+		}
+		if p.Lost {
+			sess.answer(p.ID, proto.FilesLost("keeper"))
+			continue
 		}
 		garbage := s.handle(sess, p)
 		p.CloseFiles()
@@ -86,7 +94,7 @@ func (s *Server) welcome(sess *session) error {
 	}
 	defer p.CloseFiles()
 	m, err := proto.ParseHello(p.Body)
-	if p.Kind != proto.KindHello || err != nil {
+	if p.Kind != proto.KindHello || p.Lost || err != nil {
 		return fmt.Errorf("%w: no hello", proto.ErrGarbage)
 	}
 	version := min(m.Max, proto.MaxVersion)
@@ -94,13 +102,30 @@ func (s *Server) welcome(sess *session) error {
 		sess.answer(p.ID, faultf(proto.Precondition, "keeper speaks versions %d to %d, client %d to %d", proto.MinVersion, proto.MaxVersion, m.Min, m.Max))
 		return fmt.Errorf("no common version: client speaks %d to %d", m.Min, m.Max)
 	}
-	sess.events = m.Events
+	sess.events, sess.version = m.Events, version
+	s.awaitDead()
 	s.mu.Lock()
 	s.sessions[sess] = true
 	s.mu.Unlock()
-	w := proto.Welcome{Version: version, Pid: uint32(s.pid)}
+	w := proto.Welcome{Version: version, Pid: uint32(s.pid), Program: s.program()}
 	sess.send(&proto.Packet{Kind: proto.KindWelcome, ID: p.ID, Body: w.Append(nil)})
 	return nil
+}
+
+// awaitDead waits until what clients had asked for who are dead now is at least begun: a daemon that lists
+// what there is must not miss what the one before it asked for with its last breath.
+func (s *Server) awaitDead() {
+	var dead []*session
+	s.mu.Lock()
+	for sess := range s.sessions {
+		if sess.conn.PeerGone() {
+			dead = append(dead, sess)
+		}
+	}
+	s.mu.Unlock()
+	for _, sess := range dead {
+		<-sess.done
+	}
 }
 
 func (s *Server) leave(sess *session) {
@@ -145,6 +170,11 @@ func (s *Server) handle(sess *session, p *proto.Packet) error {
 		f = s.adopt(p)
 	case proto.KindSubscribe:
 		f = s.subscribe(p)
+	case proto.KindReplace:
+		if !proto.CanReplace(sess.version) {
+			return fmt.Errorf("%w: kind %d in version %d", proto.ErrGarbage, p.Kind, sess.version)
+		}
+		f = s.replace(p) // does not return if it succeeds
 	case proto.KindStop:
 		if f = s.stop(p); f == nil {
 			defer s.end() // when it is answered
@@ -152,6 +182,7 @@ func (s *Server) handle(sess *session, p *proto.Packet) error {
 	default:
 		return fmt.Errorf("%w: kind %d", proto.ErrGarbage, p.Kind)
 	}
+	crash.Point("keeper-request.done")
 	sess.answer(p.ID, f)
 	if f != nil && f.Code == proto.Malformed {
 		return f

@@ -75,11 +75,8 @@ func (c *Cache) localhost(path string) (*Filter, error) {
 		return nil, err
 	}
 	return c.get(digest(content), func() (*specs.LinuxSeccomp, error) {
-		var p specs.LinuxSeccomp
-		if err := json.Unmarshal(content, &p); err != nil {
-			return nil, fmt.Errorf("%w: %w", err, errdefs.ErrInvalidArgument)
-		}
-		return &p, nil
+		p, err := parseProfile(content)
+		return &p, err
 	})
 }
 

@@ -18,7 +18,7 @@ type spec struct {
 	name     string // hierarchy and text, joined by spaces
 	group    string // top of the hierarchy, without "[k8s.io] "
 	outcome  string // passed, failed or skipped
-	selected bool   // false: left out by -focus
+	selected bool   // false: left out by -focus or -skip
 	start    time.Time
 	end      time.Time
 	message  string // of a failure or a skip
@@ -29,8 +29,8 @@ type spec struct {
 // conformance suite: with any other focus, critest leaves them out.
 const benchmarks = "benchmark"
 
-// readReport decodes the ginkgo JSON report of a run with a focus.
-func readReport(path, focus string) ([]spec, error) {
+// readReport decodes the ginkgo JSON report of a run with a selection, a focus or what was skipped.
+func readReport(path, selection string) ([]spec, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
@@ -44,8 +44,8 @@ func readReport(path, focus string) ([]spec, error) {
 		for _, r := range report.SpecReports {
 			benchmark := strings.Contains(r.FullText(), benchmarks)
 			switch {
-			case r.LeafNodeType == types.NodeTypeIt && benchmark == (focus == benchmarks):
-				specs = append(specs, newSpec(r, focus))
+			case r.LeafNodeType == types.NodeTypeIt && benchmark == (selection == benchmarks):
+				specs = append(specs, newSpec(r, selection))
 			case r.LeafNodeType != types.NodeTypeIt && r.Failed():
 				return nil, fmt.Errorf("critest %s: %s", r.LeafNodeType, r.Failure.Message)
 			}
@@ -57,11 +57,11 @@ func readReport(path, focus string) ([]spec, error) {
 	return specs, nil
 }
 
-func newSpec(r types.SpecReport, focus string) spec {
+func newSpec(r types.SpecReport, selection string) spec {
 	s := spec{
 		name:     r.FullText(),
 		outcome:  failed,
-		selected: focus == "" || r.NumAttempts > 0,
+		selected: selection == "" || r.NumAttempts > 0,
 		start:    r.StartTime,
 		end:      r.EndTime,
 		message:  r.Failure.Message,

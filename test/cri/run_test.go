@@ -1,6 +1,7 @@
 package cri
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -21,10 +22,13 @@ func (s *suite) run(t *testing.T, processes int) []spec {
 	if *focus != "" {
 		args = append(args, "-ginkgo.focus", *focus)
 	}
+	if *skip != "" {
+		args = append(args, "-ginkgo.skip", *skip)
+	}
 	if *seed != 0 {
 		args = append(args, "-ginkgo.seed", fmt.Sprint(*seed))
 	}
-	return s.readSpecs(t, *focus, s.runCritest(t, args...))
+	return s.readSpecs(t, cmp.Or(*focus, *skip), s.runCritest(t, args...))
 }
 
 // runCritest runs critest and returns what it wrote.
@@ -35,7 +39,7 @@ func (s *suite) runCritest(t *testing.T, args ...string) (output string) {
 	}
 	defer log.Close()
 	cmd := exec.Command(s.critest, append([]string{
-		"-config", "/dev/null",
+		"-config", "/dev/null", "-runtime-handler", *handler, "-nri-socket", filepath.Join(s.dir, "nri.sock"),
 		"-runtime-endpoint", s.endpoint, "-image-endpoint", s.endpoint,
 		"-ginkgo.json-report", s.report(), "-ginkgo.junit-report", filepath.Join(s.dir, "junit.xml"),
 		"-ginkgo.timeout", limit.String(), "-ginkgo.poll-progress-after", "60s",
@@ -60,8 +64,8 @@ func (s *suite) runCritest(t *testing.T, args ...string) (output string) {
 func (s *suite) report() string { return filepath.Join(s.dir, "report.json") }
 
 // readSpecs reads the report of a run that wrote output.
-func (s *suite) readSpecs(t *testing.T, focus, output string) []spec {
-	specs, err := readReport(s.report(), focus)
+func (s *suite) readSpecs(t *testing.T, selection, output string) []spec {
+	specs, err := readReport(s.report(), selection)
 	if err != nil {
 		t.Fatalf("%v\ncritest wrote:\n%s", err, indent(tail(output, tailLines)))
 	}

@@ -24,14 +24,19 @@ const (
 
 // cgroupRoot is where the daemon's cgroups are. Cgroups are shared with the rest of
 // the machine, in an enclosure too.
-var cgroupRoot = "/tare-critest-" + os.Getenv(outerVar)
+func cgroupRoot() string {
+	if *driver == "systemd" {
+		return "/critest.slice"
+	}
+	return "/tare-critest-" + os.Getenv(outerVar)
+}
 
 // checkLeaks compares the host at the end of the test with now. Differences are
 // errors if they are ours to answer for.
 func checkLeaks(t *testing.T, file string, judge bool) {
 	leak := filepath.Join(bin, "leak")
 	if judge {
-		t.Setenv("TARE_LEAK_CGROUPS", cgroupRoot)
+		t.Setenv("TARE_LEAK_CGROUPS", cgroupRoot())
 	}
 	if out, err := exec.Command(leak, "take", file).CombinedOutput(); err != nil {
 		t.Fatalf("leak take: %v\n%s", err, out)
@@ -77,8 +82,11 @@ func startRegistry(t *testing.T, certs string) {
 // stops daemon, keeper and pods when the test is over.
 func (s *suite) startDaemon(t *testing.T, certs string) {
 	path := func(name string) string { return filepath.Join(s.dir, name) }
-	config := fmt.Sprintf("[registry]\nconfig_path = %q\n\n[cni]\nconf_dir = %q\nbin_dirs = [\"/usr/lib/cni\", \"/opt/cni/bin\"]\nbridge = \"tarecritest\"\n\n[cgroup]\ndriver = \"cgroupfs\"\nroot = %q\n",
-		certs, path("net.d"), cgroupRoot)
+	config := fmt.Sprintf("[registry]\nconfig_path = %q\n\n[cni]\nconf_dir = %q\nbin_dirs = [\"/usr/lib/cni\", \"/opt/cni/bin\"]\nbridge = \"tarecritest\"\n\n[cgroup]\ndriver = %q\nroot = %q\n[nri]\nsocket_path = %q\nplugin_path = %q\nplugin_config_path = %q\nplugin_request_timeout = \"10s\"\n",
+		certs, path("net.d"), *driver, cgroupRoot(), path("nri.sock"), path("nri"), path("nri.d"))
+	if binary, err := exec.LookPath(*handler); err == nil {
+		config += fmt.Sprintf("[handlers.%s]\nbinary = %q\n", *handler, binary)
+	}
 	if err := os.WriteFile(path("config.toml"), []byte(config), 0o644); err != nil {
 		t.Fatal(err)
 	}

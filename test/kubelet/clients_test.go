@@ -21,8 +21,10 @@ import (
 const (
 	nodeName    = "node"
 	kubeletPort = 10250
-	callTimeout = 30 * time.Second
 )
+
+// callTimeout bounds one call.
+func callTimeout() time.Duration { return lasting(30 * time.Second) }
 
 // clients are the two ways to look at the node: the kubelet's API and the CRI.
 type clients struct {
@@ -68,7 +70,7 @@ func (c *clients) get(ctx context.Context, path string) ([]byte, error) {
 
 // pods are those the kubelet knows, with their statuses.
 func (c *clients) pods() (map[string]*v1.Pod, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), callTimeout())
 	defer cancel()
 	body, err := c.get(ctx, "/pods")
 	if err != nil {
@@ -88,7 +90,7 @@ func (c *clients) pods() (map[string]*v1.Pod, error) {
 // metric is the value of one of the kubelet's own metrics that has no labels.
 func (c *clients) metric(t *testing.T, name string) float64 {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), callTimeout())
 	defer cancel()
 	body, err := c.get(ctx, "/metrics")
 	if err != nil {

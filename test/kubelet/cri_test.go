@@ -10,7 +10,7 @@ import (
 
 // deadline is the context of one call.
 func (p *pod) deadline() context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), callTimeout())
 	p.t.Cleanup(cancel)
 	return ctx
 }
@@ -48,6 +48,12 @@ func (p *pod) exit(id string) *runtime.ContainerStatus {
 func (p *pod) exec(container, text string) string {
 	p.t.Helper()
 	_, id, _ := strings.Cut(p.container(container).ContainerID, "://")
+	return p.execIn(id, text)
+}
+
+// execIn is exec in a container by its id.
+func (p *pod) execIn(id, text string) string {
+	p.t.Helper()
 	resp, err := node.runtime.ExecSync(p.deadline(), &runtime.ExecSyncRequest{ContainerId: id, Cmd: []string{"sh", "-c", text}})
 	if err != nil {
 		p.t.Fatal(err)

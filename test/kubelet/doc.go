@@ -13,10 +13,12 @@
 //	make test-kubelet                     with bin/tare; the first build takes minutes
 //	go test -v . -args -keep              leaves the logs
 //	go test -v -run Probes .              some tests only
-//	go test -v -short .                   without the collection of images, which takes minutes
+//	go test -v . -args -driver systemd    on a host of cgroup v2 and systemd
 //
-// What a kubelet without a cluster does not do is not here: projected volumes, recursive read-only
-// mounts, runtime classes, ephemeral containers (TestTarget makes one), resizing in place.
+// What a kubelet asks its cluster for is not here, as it has none: projected volumes (pkg/volume/projected,
+// collectData), runtime classes, and with them recursive read-only mounts (kubelet_pods.go,
+// runtimeClassSupportsRecursiveReadOnlyMounts); nor ephemeral containers, which static pods may not have
+// (ValidatePodCreate). standin_test.go asks the runtime for what a kubelet would.
 //
 // The nouns: the node is kubelet and daemon, one for all tests; a pod is a static one, a file in
 // a directory the kubelet watches.

@@ -17,14 +17,13 @@ const nodeIP = "192.0.2.10"
 
 // machine is a node: a kubelet, the runtime it drives, and what both find on the host.
 type machine struct {
-	dir, bin       string // absolute
-	cgroup         string // below which all cgroups are
-	imageGCPercent int    // how full the disk may be before the kubelet removes images
+	dir, bin string // absolute
 
 	registry *process
 	daemon   *process
 	kubelet  *process
 	clients
+	cgroups
 }
 
 // newMachine prepares the host; nothing runs yet.
@@ -34,11 +33,11 @@ func newMachine() (*machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &machine{dir: dir, cgroup: "/tare-kubelet-" + os.Getenv(outerVar)}
+	m := &machine{dir: dir, cgroups: newCgroups()}
 	if m.bin, err = filepath.Abs(*bin); err != nil {
 		return nil, err
 	}
-	for _, name := range []string{"manifests", "net.d"} {
+	for _, name := range []string{"manifests", "net.d", "cdi"} {
 		if err := os.Mkdir(m.path(name), 0o755); err != nil {
 			return nil, err
 		}
@@ -47,7 +46,7 @@ func newMachine() (*machine, error) {
 		return nil, err
 	}
 	_, err = m.run("leak", "take", m.path("before.json"))
-	return m, errors.Join(err, m.makeCgroups())
+	return m, errors.Join(err, m.cgroups.make())
 }
 
 func (m *machine) path(name string) string { return filepath.Join(m.dir, name) }
@@ -97,95 +96,4 @@ func (m *machine) restoreTunables() error {
 		errs = append(errs, unix.Unmount("/proc/sys/"+name, 0))
 	}
 	return errors.Join(errs...)
-}
-
-// makeCgroups makes the cgroup below which everything happens, in every hierarchy.
-func (m *machine) makeCgroups() error {
-	hierarchies, err := m.hierarchies()
-	if err != nil {
-		return err
-	}
-	for _, dir := range hierarchies {
-		own := filepath.Join(dir, m.cgroup)
-		if err := os.Mkdir(own, 0o755); err != nil {
-			return err
-		}
-		// A cpuset of cgroup v1 is empty at first; in v2 children have what their parent
-		// passes on.
-		for _, name := range []string{"cpuset.cpus", "cpuset.mems"} {
-			if err := inherit(dir, own, name); err != nil {
-				return err
-			}
-		}
-		if err := passOn(dir); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// inherit copies a setting of cgroup v1 from one cgroup to another.
-func inherit(from, to, name string) error {
-	if _, err := os.Stat(filepath.Join(from, "cgroup.controllers")); err == nil {
-		return nil
-	}
-	value, err := os.ReadFile(filepath.Join(from, name))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(to, name), value, 0o644)
-}
-
-// passOn has a cgroup's children have all of its controllers (cgroup-v2.rst, "Top-down
-// Constraint"); in v1 there is nothing to do.
-func passOn(cgroup string) error {
-	controllers, err := os.ReadFile(filepath.Join(cgroup, "cgroup.controllers"))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	for _, name := range strings.Fields(string(controllers)) {
-		if err := os.WriteFile(filepath.Join(cgroup, "cgroup.subtree_control"), []byte("+"+name), 0o644); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// hierarchies are the directories where cgroup file systems are mounted.
-func (m *machine) hierarchies() (dirs []string, err error) {
-	table, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return nil, err
-	}
-	for line := range strings.Lines(string(table)) {
-		before, after, _ := strings.Cut(line, " - ")
-		if kind := strings.Fields(after)[0]; kind == "cgroup" || kind == "cgroup2" {
-			dirs = append(dirs, strings.Fields(before)[4])
-		}
-	}
-	return dirs, nil
-}
-
-// removeCgroups removes what kubelet and runtime left empty.
-func (m *machine) removeCgroups() error {
-	hierarchies, err := m.hierarchies()
-	for _, dir := range hierarchies {
-		var below []string
-		err = errors.Join(err, filepath.WalkDir(filepath.Join(dir, m.cgroup), func(path string, d os.DirEntry, err error) error {
-			if err == nil && d.IsDir() {
-				below = append(below, path)
-			}
-			return err
-		}))
-		for i := range below { // the deepest first
-			err = errors.Join(err, os.Remove(below[len(below)-1-i]))
-		}
-	}
-	return err
 }

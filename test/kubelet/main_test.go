@@ -7,13 +7,17 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"testing"
 )
 
 var (
-	bin  = flag.String("bin", "../../bin", "directory of tare, kubelet and the programs beside them")
-	keep = flag.Bool("keep", false, "keep the node's directory with the logs")
+	bin    = flag.String("bin", "../../bin", "directory of tare, kubelet and the programs beside them")
+	built  = flag.Bool("built", false, "all programs are there: build none")
+	driver = flag.String("driver", "cgroupfs", "cgroup driver of kubelet and runtime, cgroupfs or systemd")
+	slower = flag.Int("slower", 1, "how many times slower this machine is than others, as one that is emulated")
+	keep   = flag.Bool("keep", false, "keep the node's directory with the logs")
 )
 
 // outerVar is set in an enclosure (test/enclose).
@@ -25,8 +29,8 @@ var node *machine
 // TestMain has the tests run in an enclosure.
 func TestMain(m *testing.M) {
 	flag.Parse()
-	// Tests wait for the kubelet most of the time.
-	_ = flag.Set("test.parallel", "24")
+	// Tests wait for the kubelet most of the time, unless the machine is slow.
+	_ = flag.Set("test.parallel", strconv.Itoa(max(4, 24 / *slower)))
 	if role := os.Getenv(roleVar); role != "" {
 		play(role)
 	}
@@ -47,11 +51,13 @@ func TestMain(m *testing.M) {
 // enclose builds what needs the machine's network and executes this program again inside. It
 // returns if that cannot be done.
 func enclose() error {
-	err := errors.Join(
-		goTool("../..", "build", "-o", "bin/", "./test/registry/cmd/registry", "./test/leak/cmd/leak", "./test/enclose/cmd/enclose"),
-		goTool(".", "build", "-trimpath", "-ldflags=-s -w", "-o", *bin, "k8s.io/kubernetes/cmd/kubelet"))
-	if err != nil {
-		return err
+	if !*built {
+		err := errors.Join(
+			goTool("../..", "build", "-o", "bin/", "./test/registry/cmd/registry", "./test/leak/cmd/leak", "./test/enclose/cmd/enclose"),
+			goTool(".", "build", "-trimpath", "-ldflags=-s -w", "-o", *bin, "k8s.io/kubernetes/cmd/kubelet"))
+		if err != nil {
+			return err
+		}
 	}
 	program := filepath.Join(*bin, "enclose")
 	return fmt.Errorf("%s: %w", program, syscall.Exec(program, append([]string{program}, os.Args...), os.Environ()))

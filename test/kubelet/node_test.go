@@ -17,13 +17,13 @@ import (
 
 // up starts registry, daemon and kubelet.
 func (m *machine) up() error {
-	return errors.Join(m.serveImages(), m.connect(), m.startDaemon(), m.pullUnused(), m.startKubelet())
+	return errors.Join(m.serveImages(), m.connect(), m.startDaemon(), m.startKubelet())
 }
 
 // run executes a program of the main module to its end.
 func (m *machine) run(name string, args ...string) (string, error) {
 	cmd := exec.Command(filepath.Join(m.bin, name), args...)
-	cmd.Env = append(os.Environ(), "TARE_LEAK_CGROUPS="+m.cgroup)
+	cmd.Env = append(os.Environ(), "TARE_LEAK_CGROUPS="+m.cgroups.top)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, out)
@@ -38,10 +38,11 @@ func (m *machine) startDaemon() (err error) {
 	config := fmt.Sprintf(`registry.config_path = %q
 cni.conf_dir = %q
 cni.bridge = "kubelet0"
-cgroup.driver = "cgroupfs"
+cgroup.driver = %q
 cgroup.root = %q
+cdi.spec_dirs = [%q]
 log.level = "debug"
-`, m.path("certs.d"), m.path("net.d"), m.cgroup+"/none")
+`, m.path("certs.d"), m.path("net.d"), *driver, m.cgroups.own(), m.path("cdi"))
 	if err := os.WriteFile(m.path("config.toml"), []byte(config), 0o644); err != nil {
 		return err
 	}
@@ -64,7 +65,7 @@ func (m *machine) serves(p *process, ask func(context.Context) error) error {
 			return finalError{errors.New("it ended")}
 		default:
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+		ctx, cancel := context.WithTimeout(context.Background(), callTimeout())
 		defer cancel()
 		return ask(ctx)
 	})
@@ -86,22 +87,22 @@ func (m *machine) configuration() map[string]any {
 		"authentication": map[string]any{"anonymous": map[string]any{"enabled": true}, "webhook": map[string]any{"enabled": false}},
 		"authorization":  map[string]any{"mode": "AlwaysAllow"},
 
-		"cgroupDriver": "cgroupfs", "cgroupRoot": m.cgroup, "failCgroupV1": false,
+		"cgroupDriver": *driver, "cgroupRoot": m.cgroups.root, "failCgroupV1": false,
 		"enforceNodeAllocatable": []string{},
 		"protectKernelDefaults":  true, "makeIPTablesUtilChains": false, "failSwapOn": false, "oomScoreAdj": 0,
 		// Whatever the machine's disks are like, no pod is evicted.
 		"evictionHard":                map[string]string{"memory.available": "1Mi", "nodefs.available": "0%", "nodefs.inodesFree": "0%", "imagefs.available": "0%", "imagefs.inodesFree": "0%"},
-		"imageGCHighThresholdPercent": 1, "imageGCLowThresholdPercent": 0, "imageMinimumGCAge": "1ms",
-		"volumeStatsAggPeriod": "5s",
-		"maxPods":              150,
-		"featureGates":         map[string]bool{"PodAndContainerStatsFromCRI": true},
-		"containerLogMaxSize":  "1Mi", "containerLogMonitorInterval": "3s", "containerLogMaxFiles": 10,
+		"imageGCHighThresholdPercent": 100, // none is collected
+		"volumeStatsAggPeriod":        "5s",
+		"maxPods":                     150,
+		"featureGates":                map[string]bool{"PodAndContainerStatsFromCRI": true},
+		"containerLogMaxSize":         "1Mi", "containerLogMonitorInterval": "3s", "containerLogMaxFiles": 10,
 		"logging": map[string]any{"verbosity": 2},
 	}
 }
 
-// startKubelet runs the kubelet and returns when it serves.
-func (m *machine) startKubelet() (err error) {
+// startKubelet runs the kubelet, with options that win over its configuration, and returns when it serves.
+func (m *machine) startKubelet(options ...string) (err error) {
 	config, err := yaml.Marshal(m.configuration())
 	if err != nil {
 		return err
@@ -109,8 +110,8 @@ func (m *machine) startKubelet() (err error) {
 	if err := os.WriteFile(m.path("kubelet.yaml"), config, 0o644); err != nil {
 		return err
 	}
-	m.kubelet, err = m.start("kubelet", "--config", m.path("kubelet.yaml"), "--root-dir", m.path("kubelet"),
-		"--cert-dir", m.path("pki"), "--node-ip", nodeIP, "--hostname-override", nodeName)
+	m.kubelet, err = m.start("kubelet", append(options, "--config", m.path("kubelet.yaml"), "--root-dir", m.path("kubelet"),
+		"--cert-dir", m.path("pki"), "--node-ip", nodeIP, "--hostname-override", nodeName)...)
 	if err != nil {
 		return err
 	}
@@ -127,7 +128,7 @@ func (m *machine) close(failed bool) error {
 		_, stop := m.run("tare", "stop", "--all", "--state", m.path("state"))
 		err = errors.Join(err, stop, m.daemon.end(syscall.SIGTERM))
 	}
-	err = errors.Join(err, m.registry.end(syscall.SIGTERM), m.unmountVolumes(), m.removeCgroups())
+	err = errors.Join(err, m.registry.end(syscall.SIGTERM), m.unmountVolumes(), m.cgroups.remove())
 	if err == nil && !failed {
 		_, err = m.run("leak", "diff", m.path("before.json"))
 	}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // diary is a directory of the host where containers append to one file.
@@ -30,7 +31,7 @@ func (d diary) lines(t *testing.T) []string {
 }
 
 // TestInitContainers start one after the other, sidecars when those before are done and stay until
-// the pod's containers have ended.
+// the pod's containers have ended: the last one to start is the first to end.
 func TestInitContainers(t *testing.T) {
 	t.Parallel()
 	d := newDiary(t)
@@ -50,18 +51,25 @@ initContainers:
 - name: second
   command: [sh, -c, "echo second >> /diary/lines"]
   %[2]s
+- name: other
+  restartPolicy: Always
+  command: [sh, -c, "trap 'sleep 0.5; echo other-down >> /diary/lines; exit 0' TERM; echo other-up >> /diary/lines; touch /up; sleep 1000000 & wait"]
+  startupProbe: {exec: {command: [test, -e, /up]}, periodSeconds: 1, failureThreshold: 60}
+  %[2]s
 containers:
 - name: main
   command: [sh, -c, "echo main >> /diary/lines"]
   %[2]s
 `, d.volume(), diaryMount))
 	p.succeeded()
-	want := "first sidecar-up second main sidecar-down"
+	want := "first sidecar-up second other-up main other-down sidecar-down"
 	if got := strings.Join(d.lines(t), " "); got != want {
 		t.Errorf("the order is %q, want %q", got, want)
 	}
-	if s := p.container("sidecar"); s.RestartCount != 0 || s.State.Terminated == nil || s.State.Terminated.ExitCode != 0 {
-		t.Errorf("the sidecar: %+v, %d restarts", s.State, s.RestartCount)
+	for _, name := range []string{"sidecar", "other"} {
+		if s := p.container(name); s.RestartCount != 0 || s.State.Terminated == nil || s.State.Terminated.ExitCode != 0 {
+			t.Errorf("%s: %+v, %d restarts", name, s.State, s.RestartCount)
+		}
 	}
 }
 
@@ -101,6 +109,41 @@ containers:
 	p.remove()
 	if got, want := strings.Join(d.lines(t), " "), "post-start pre-stop term"; got != want {
 		t.Errorf("the order is %q, want %q", got, want)
+	}
+}
+
+// TestFailedHook has a container ended whose postStart hook fails.
+func TestFailedHook(t *testing.T) {
+	t.Parallel()
+	p := runPod(t, "failed-hook", `
+restartPolicy: Never
+containers:
+- name: c
+  command: [sh, -c, "trap 'exit 9' TERM; touch /tmp/trap; sleep 1000000 & wait"]
+  lifecycle: {postStart: {exec: {command: [sh, -c, "until test -e /tmp/trap; do :; done; exit 1"]}}}
+`)
+	p.ended("Failed")
+	if end := p.terminated("c"); end.ExitCode != 9 {
+		t.Errorf("its end: %+v", end)
+	}
+}
+
+// TestSleepHook has SIGTERM wait for as long as the preStop hook sleeps.
+func TestSleepHook(t *testing.T) {
+	t.Parallel()
+	p := runPod(t, "sleep-hook", `
+terminationGracePeriodSeconds: 20
+containers:
+- name: c
+  command: [sh, -c, "trap 'exit 9' TERM; touch /tmp/trap; sleep 1000000 & wait"]
+  readinessProbe: {exec: {command: [test, -e, /tmp/trap]}, periodSeconds: 1}
+  lifecycle: {preStop: {sleep: {seconds: 2}}}
+`)
+	p.ready()
+	began := time.Now()
+	end := p.exit(p.container("c").ContainerID)
+	if pause := time.Unix(0, end.FinishedAt).Sub(began); end.ExitCode != 9 || pause < 2*time.Second {
+		t.Errorf("exit code %d after %s", end.ExitCode, pause)
 	}
 }
 

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
 )
 
@@ -21,18 +23,35 @@ type pod struct {
 	t    *testing.T
 	name string // as the kubelet names it
 	file string
+	uid  types.UID // "": the kubelet makes one of the file
 }
 
 // runPod has the kubelet run a pod whose specification is in YAML; containers without an image have
 // busybox. It is removed when the test is over.
 func runPod(t *testing.T, name, spec string) *pod {
 	t.Helper()
+	return newPod(t, name, "", spec)
+}
+
+// newPod is runPod with a uid. With one, a file that changes is the same pod, changed; without, another
+// pod.
+func newPod(t *testing.T, name string, uid types.UID, spec string) *pod {
+	t.Helper()
+	p := &pod{t, name + "-" + nodeName, node.path("manifests/" + name + ".json"), uid}
+	p.write(spec)
+	t.Cleanup(p.remove)
+	return p
+}
+
+// write makes a specification the pod's.
+func (p *pod) write(spec string) {
+	p.t.Helper()
 	manifest := v1.Pod{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
-		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default"},
+		ObjectMeta: metav1.ObjectMeta{Name: strings.TrimSuffix(p.name, "-"+nodeName), Namespace: "default", UID: p.uid},
 	}
 	if err := yaml.UnmarshalStrict([]byte(spec), &manifest.Spec); err != nil {
-		t.Fatalf("pod %s: %v", name, err)
+		p.t.Fatalf("pod %s: %v", p.name, err)
 	}
 	for _, list := range [][]v1.Container{manifest.Spec.InitContainers, manifest.Spec.Containers} {
 		for i := range list {
@@ -46,14 +65,11 @@ func runPod(t *testing.T, name, spec string) *pod {
 	}
 	data, err := json.Marshal(manifest)
 	if err != nil {
-		t.Fatal(err)
+		p.t.Fatal(err)
 	}
-	p := &pod{t, name + "-" + nodeName, node.path("manifests/" + name + ".json")}
 	if err := place(p.file, data); err != nil {
-		t.Fatal(err)
+		p.t.Fatal(err)
 	}
-	t.Cleanup(p.remove)
-	return p
 }
 
 // place makes a file appear as a whole.

@@ -12,12 +12,15 @@ import (
 	"time"
 )
 
-// patience bounds every wait for something that is bound to come. Kubelets are slow: what fails
-// is tried again after ten seconds.
+// patience bounds every wait for something that is bound to come, on a machine as slow as any. Kubelets
+// are slow: what fails is tried again after ten seconds.
 const (
 	patience = 60 * time.Second
 	pollStep = 200 * time.Millisecond
 )
+
+// lasting is a time on this machine.
+func lasting(d time.Duration) time.Duration { return d * time.Duration(*slower) }
 
 // process is a program that runs until it is stopped.
 type process struct {
@@ -57,7 +60,7 @@ func (p *process) end(sig syscall.Signal) error {
 	select {
 	case <-p.done:
 		return nil
-	case <-time.After(patience):
+	case <-time.After(lasting(patience)):
 		_ = p.cmd.Process.Kill()
 		return fmt.Errorf("%s does not end on %s", p.cmd.Path, sig)
 	}
@@ -94,6 +97,7 @@ func until(what string, holds func() error) error { return untilWithin(patience,
 
 // untilWithin is until for what takes its time.
 func untilWithin(limit time.Duration, what string, holds func() error) error {
+	limit = lasting(limit)
 	deadline := time.Now().Add(limit)
 	for {
 		err := holds()

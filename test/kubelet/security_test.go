@@ -6,6 +6,47 @@ import (
 	"testing"
 )
 
+// grouped is an image whose user 1000 is in group 50000.
+const grouped = "gcr.io/k8s-staging-cri-tools/test-image-predefined-group"
+
+// TestGroups of the image come to those of the pod, unless its policy is strict, as in
+// TestSecurityContexts.
+func TestGroups(t *testing.T) {
+	t.Parallel()
+	p := runPod(t, "groups", `
+securityContext: {runAsUser: 1000, runAsGroup: 3000, supplementalGroups: [60000], supplementalGroupsPolicy: Merge}
+containers: [{name: c, image: `+grouped+`, command: [sleep, "1000000"]}]
+`)
+	p.ready()
+	if got, want := strings.TrimSpace(p.exec("c", "id -G")), "3000 50000 60000"; got != want {
+		t.Errorf("its groups are %s, want %s", got, want)
+	}
+	if u := p.container("c").User; u == nil || u.Linux == nil || len(u.Linux.SupplementalGroups) != 3 {
+		t.Errorf("the status says %+v", u)
+	}
+}
+
+// TestAppArmor has the kernel say under which profile containers run.
+func TestAppArmor(t *testing.T) {
+	t.Parallel()
+	if on, err := os.ReadFile("/sys/module/apparmor/parameters/enabled"); err != nil || on[0] != 'Y' {
+		t.Skipf("AppArmor is not enabled: %v %q", err, on)
+	}
+	p := runPod(t, "apparmor", `
+securityContext: {appArmorProfile: {type: RuntimeDefault}}
+containers:
+- {name: usual, command: [sleep, "1000000"]}
+- {name: open, command: [sleep, "1000000"], securityContext: {appArmorProfile: {type: Unconfined}}}
+- {name: local, command: [sleep, "1000000"], securityContext: {appArmorProfile: {type: Localhost, localhostProfile: tare-default}}}
+`)
+	p.ready()
+	for container, want := range map[string]string{"usual": "tare-default (enforce)", "open": "unconfined", "local": "tare-default (enforce)"} {
+		if got := strings.TrimSpace(p.exec(container, "cat /proc/self/attr/current")); got != want {
+			t.Errorf("%s runs under %q, want %q", container, got, want)
+		}
+	}
+}
+
 // TestSecurityContexts reads from the kernel what was asked for.
 func TestSecurityContexts(t *testing.T) {
 	t.Parallel()
@@ -21,7 +62,7 @@ securityContext: {runAsUser: 1000, runAsGroup: 3000, supplementalGroups: [60000]
 volumes: [{name: disk, emptyDir: {}}]
 containers:
 - name: plain
-  image: registry.k8s.io/e2e-test-images/busybox:1.37.0-1
+  image: `+grouped+`
   command: [sleep, "1000000"]
   volumeMounts: [{name: disk, mountPath: /disk}]
 - name: confined

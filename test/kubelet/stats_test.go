@@ -4,9 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 
+	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 	stats "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 )
 
@@ -25,30 +28,62 @@ containers:
 	if err := until("the summary is complete", p.summarized); err != nil {
 		t.Error(err)
 	}
-	for path, names := range map[string][]string{
-		"/metrics/resource": {"container_cpu_usage_seconds_total", "container_memory_working_set_bytes", "container_start_time_seconds",
-			"pod_cpu_usage_seconds_total", "pod_memory_working_set_bytes"},
-		"/metrics/cadvisor": {"container_cpu_usage_seconds_total", "container_memory_working_set_bytes", "container_memory_rss", "container_processes",
-			"container_network_receive_bytes_total", "container_network_transmit_packets_total", "container_fs_usage_bytes",
-			"container_spec_memory_limit_bytes", "container_start_time_seconds", "container_oom_events_total", "container_threads"},
+	ofPod, ofContainer := p.measured()
+	for _, tt := range []struct {
+		path, container string // of the container, or of anything in the pod if it is ""
+		names           []string
+	}{
+		{"/metrics/resource", "", []string{"pod_cpu_usage_seconds_total", "pod_memory_working_set_bytes", "pod_swap_usage_bytes"}},
+		{"/metrics/resource", "c", []string{"container_cpu_usage_seconds_total", "container_memory_working_set_bytes", "container_start_time_seconds", "container_swap_usage_bytes"}},
+		{"/metrics/cadvisor", "", append(ofPod, "container_network_receive_bytes_total")},
+		{"/metrics/cadvisor", "c", append(ofContainer, "container_cpu_usage_seconds_total", "container_memory_working_set_bytes", "container_fs_usage_bytes", "container_oom_events_total")},
 	} {
-		body, err := node.get(p.deadline(), path)
+		body, err := node.get(p.deadline(), tt.path)
 		if err != nil {
 			t.Error(err)
 			continue
 		}
-		for _, name := range names {
-			if !labelled(string(body), name, p.name) {
-				t.Errorf("%s has no %s of the pod", path, name)
+		for _, name := range tt.names {
+			if !labelled(string(body), name, p.name, tt.container) {
+				t.Errorf("%s has no %s of the pod's container %q", tt.path, name, tt.container)
 			}
 		}
+		t.Logf("%s: %d metrics of the pod's container %q", tt.path, len(tt.names), tt.container)
 	}
 }
 
-// labelled tells whether there is a metric of a pod.
-func labelled(metrics, name, pod string) bool {
+// measured are the metrics that the runtime has of a pod and of its container, which depend on the kernel.
+func (p *pod) measured() (ofPod, ofContainer []string) {
+	p.t.Helper()
+	all, err := node.runtime.ListPodSandboxMetrics(p.deadline(), &runtime.ListPodSandboxMetricsRequest{})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	_, id, _ := strings.Cut(p.container("c").ContainerID, "://")
+	for _, pod := range all.PodMetrics {
+		i := slices.IndexFunc(pod.ContainerMetrics, func(c *runtime.ContainerMetrics) bool { return c.ContainerId == id })
+		if i < 0 {
+			continue
+		}
+		return metricNames(pod.Metrics), metricNames(pod.ContainerMetrics[i].Metrics)
+	}
+	p.t.Fatal("the runtime has no metrics of the pod")
+	return nil, nil
+}
+
+func metricNames(all []*runtime.Metric) (names []string) {
+	for _, m := range all {
+		names = append(names, m.Name)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// labelled tells whether there is a metric of a pod, and of its container unless that is "".
+func labelled(metrics, name, pod, container string) bool {
 	for line := range strings.Lines(metrics) {
-		if strings.HasPrefix(line, name+"{") && strings.Contains(line, `pod="`+pod+`"`) && strings.Contains(line, `namespace="default"`) {
+		if strings.HasPrefix(line, name+"{") && strings.Contains(line, `pod="`+pod+`"`) && strings.Contains(line, `namespace="default"`) &&
+			(container == "" || strings.Contains(line, `container="`+container+`"`)) {
 			return true
 		}
 	}
@@ -103,5 +138,15 @@ func podFaults(s stats.PodStats) (faults []error) {
 	above("container's available memory", c.Memory.AvailableBytes, 1)
 	above("container's root file system", c.Rootfs.UsedBytes, 2000000)
 	above("container's log", c.Logs.UsedBytes, 100)
+	if pressure && (s.CPU.PSI == nil || s.Memory.PSI == nil || s.IO == nil || s.IO.PSI == nil || c.CPU.PSI == nil || c.Memory.PSI == nil || c.IO == nil || c.IO.PSI == nil) {
+		faults = append(faults, errors.New("no pressure"))
+	}
 	return faults
 }
+
+// pressure is what cgroup v2 tells of how long tasks had to wait, unless the kernel was told not to.
+var pressure = func() bool {
+	_, host := os.Stat("/proc/pressure/cpu")
+	_, v1 := os.Stat("/sys/fs/cgroup/memory")
+	return host == nil && v1 != nil
+}()

@@ -8,8 +8,8 @@ import (
 )
 
 // TestVolumes has one container write and another read what they share, and tell what it found. A
-// downwardAPI volume stands for projected ones, which a kubelet without a cluster refuses: it
-// makes the same links.
+// downwardAPI volume stands for projected ones, which ask a cluster even if they have no other source
+// (pkg/volume/projected, collectData): kubelets make both of the same links on a tmpfs.
 func TestVolumes(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -43,6 +43,7 @@ initContainers:
 containers:
 - name: reader
   resources: {limits: {memory: 64Mi}}
+  env: [{name: WHERE, value: below}]
   command:
   - sh
   - -c
@@ -55,9 +56,10 @@ containers:
     stat -L -c %%a /facts/limit
     (echo x > /host/file) 2>/dev/null || echo read only
     (echo x > /picture/x) 2>/dev/null || echo read only
-    cat /picture/data/changed /part/kept
+    cat /picture/data/changed /part/kept /named/file
   volumeMounts:
   - {name: disk, mountPath: /disk, subPath: below}
+  - {name: disk, mountPath: /named, subPathExpr: $(WHERE)}
   - {name: memory, mountPath: /memory}
   - {name: host, mountPath: /host, readOnly: true}
   - {name: facts, mountPath: /facts}
@@ -65,7 +67,7 @@ containers:
   - {name: picture, mountPath: /part, subPath: data}
 `, dir))
 	p.succeeded()
-	const want = "disk\nmemory\nfrom the host\ntmpfs\nvolumes-node\n67108864\n440\nread only\nread only\nupper\nlower\n"
+	const want = "disk\nmemory\nfrom the host\ntmpfs\nvolumes-node\n67108864\n440\nread only\nread only\nupper\nlower\ndisk\n"
 	if got := p.said("reader"); got != want {
 		t.Errorf("the reader says %q, want %q", got, want)
 	}

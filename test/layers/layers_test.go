@@ -22,10 +22,10 @@ var rows = [][]string{
 	{"cmd/shim", "cmd/keeper", "cmd/tare-bridge", "config"},
 	{"cri", "stream"},
 	{"lifecycle"},
-	{"sandbox", "container", "checkpoint", "images", "stats"},
-	{"store", "keeper", "cni", "logs", "security"},
-	{"spec", "event"},
-	{"nsutil", "cgroup"},
+	{"sandbox", "container", "checkpoint", "images", "stats", "nri"},
+	{"store", "keeper", "cni", "logs", "oci", "security"},
+	{"spec", "event", "trace"},
+	{"nsutil", "cgroup", "crash"},
 }
 
 // drawn are the imports that are allowed although they do not point down.

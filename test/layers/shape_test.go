@@ -49,8 +49,9 @@ var vocabularies = map[string]string{
 
 // dictated are methods whose parameters an interface outside of the module lays down.
 var dictated = map[string]string{
-	"adapter.Exec":   "k8s.io/cri-streaming, streaming.Runtime",
-	"adapter.Attach": "k8s.io/cri-streaming, streaming.Runtime",
+	"adapter.Exec":                    "k8s.io/cri-streaming, streaming.Runtime",
+	"adapter.Attach":                  "k8s.io/cri-streaming, streaming.Runtime",
+	"counter.RecordPluginAdjustments": "github.com/containerd/nri, adaptation.Metrics",
 }
 
 // wireTypes is the import path that wire types have.

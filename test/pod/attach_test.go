@@ -250,6 +250,7 @@ func TestAttachLeave(t *testing.T) {
 		}
 		return all
 	}
+	await(t, "namespaces are made in advance", d.ahead) // in the place of those the pod has taken
 	before := open()
 	for _, over := range both {
 		for _, a := range []asked{{}, {stdin: true}, {noStdout: true}} {

@@ -101,11 +101,17 @@ func (p *pod) remove() {
 
 func (p *pod) status() *runtime.PodSandboxStatus {
 	p.t.Helper()
-	resp, err := p.runtime.PodSandboxStatus(deadline(p.t), &runtime.PodSandboxStatusRequest{PodSandboxId: p.id})
+	st, err := p.tryStatus()
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	return resp.Status
+	return st
+}
+
+// tryStatus is for when the daemon may be gone.
+func (p *pod) tryStatus() (*runtime.PodSandboxStatus, error) {
+	resp, err := p.runtime.PodSandboxStatus(deadline(p.t), &runtime.PodSandboxStatusRequest{PodSandboxId: p.id})
+	return resp.GetStatus(), err
 }
 
 func (p *pod) ip() string { return p.status().Network.Ip }
@@ -224,25 +230,40 @@ func (p *pod) output(options ...option) (*runtime.ContainerStatus, string) {
 
 func (c *ctr) status() *runtime.ContainerStatus {
 	c.t.Helper()
-	resp, err := c.runtime.ContainerStatus(deadline(c.t), &runtime.ContainerStatusRequest{ContainerId: c.id})
+	st, err := c.tryStatus()
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	return resp.Status
+	return st
+}
+
+// tryStatus is for when the daemon may be gone.
+func (c *ctr) tryStatus() (*runtime.ContainerStatus, error) {
+	resp, err := c.runtime.ContainerStatus(deadline(c.t), &runtime.ContainerStatusRequest{ContainerId: c.id})
+	return resp.GetStatus(), err
 }
 
 // pid is the container's first process.
 func (c *ctr) pid() int {
 	c.t.Helper()
-	resp, err := c.runtime.ContainerStatus(deadline(c.t), &runtime.ContainerStatusRequest{ContainerId: c.id, Verbose: true})
+	pid, err := c.tryPID()
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	return pid
+}
+
+// tryPID is for when the daemon may be gone.
+func (c *ctr) tryPID() (int, error) {
+	resp, err := c.runtime.ContainerStatus(deadline(c.t), &runtime.ContainerStatusRequest{ContainerId: c.id, Verbose: true})
+	if err != nil {
+		return 0, err
+	}
 	var info struct{ Pid int }
 	if err := json.Unmarshal([]byte(resp.Info["info"]), &info); err != nil || info.Pid == 0 {
-		c.t.Fatalf("no pid in the verbose status: %v\n%s", err, resp.Info["info"])
+		return 0, fmt.Errorf("no pid in the verbose status: %w\n%s", err, resp.Info["info"])
 	}
-	return info.Pid
+	return info.Pid, nil
 }
 
 func (c *ctr) stop(grace int64) {

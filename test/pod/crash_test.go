@@ -56,25 +56,32 @@ func TestCrashes(t *testing.T) {
 
 // life is that of one pod from beginning to end.
 func (d *daemon) life(ctx context.Context) error {
-	config := podConfig("crash")
-	pod, err := d.runtime.RunPodSandbox(ctx, &runtime.RunPodSandboxRequest{Config: config})
+	pod, container, err := d.idle(ctx)
 	if err != nil {
 		return err
 	}
-	c, err := d.runtime.CreateContainer(ctx, &runtime.CreateContainerRequest{PodSandboxId: pod.PodSandboxId, SandboxConfig: config, Config: &runtime.ContainerConfig{
+	if _, err := d.runtime.ExecSync(ctx, &runtime.ExecSyncRequest{ContainerId: container, Cmd: []string{"true"}}); err != nil {
+		return err
+	}
+	_, err = d.runtime.RemovePodSandbox(ctx, &runtime.RemovePodSandboxRequest{PodSandboxId: pod})
+	return err
+}
+
+// idle makes a pod with a container that runs on, and returns their ids.
+func (d *daemon) idle(ctx context.Context) (pod, container string, err error) {
+	config := podConfig("idle")
+	run, err := d.runtime.RunPodSandbox(ctx, &runtime.RunPodSandboxRequest{Config: config})
+	if err != nil {
+		return "", "", err
+	}
+	c, err := d.runtime.CreateContainer(ctx, &runtime.CreateContainerRequest{PodSandboxId: run.PodSandboxId, SandboxConfig: config, Config: &runtime.ContainerConfig{
 		Metadata: &runtime.ContainerMetadata{Name: "c"}, Image: &runtime.ImageSpec{Image: busybox}, Command: []string{"sleep", "1000000"},
 	}})
 	if err != nil {
-		return err
+		return "", "", err
 	}
-	if _, err := d.runtime.StartContainer(ctx, &runtime.StartContainerRequest{ContainerId: c.ContainerId}); err != nil {
-		return err
-	}
-	if _, err := d.runtime.ExecSync(ctx, &runtime.ExecSyncRequest{ContainerId: c.ContainerId, Cmd: []string{"true"}}); err != nil {
-		return err
-	}
-	_, err = d.runtime.RemovePodSandbox(ctx, &runtime.RemovePodSandboxRequest{PodSandboxId: pod.PodSandboxId})
-	return err
+	_, err = d.runtime.StartContainer(ctx, &runtime.StartContainerRequest{ContainerId: c.ContainerId})
+	return run.PodSandboxId, c.ContainerId, err
 }
 
 // removeAll removes every pod. A keeper that is lost interrupts the calls of a moment.

@@ -1,6 +1,7 @@
 package pod
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -35,6 +37,7 @@ var (
 type daemon struct {
 	name string
 	dir  string
+	bin  string // of tare and keeper
 	cmd  *exec.Cmd
 	done chan struct{} // closed when cmd has ended
 
@@ -45,8 +48,10 @@ type daemon struct {
 
 // options are what daemons differ in.
 type options struct {
-	root   string // "": below the daemon's directory
-	config string // appended to the configuration
+	root   string            // "": below the daemon's directory
+	config string            // appended to the configuration
+	disk   map[string]string // by directory of the daemon: options of a tmpfs that is mounted there
+	bin    string            // "": the suite's
 }
 
 var daemons int
@@ -54,12 +59,17 @@ var daemons int
 // newDaemon starts a daemon with paths, cgroups and network of its own.
 func newDaemon(name string, o options) (*daemon, error) {
 	daemons++
-	d := &daemon{name: name, dir: filepath.Join(suite.dir, fmt.Sprintf("%d-%s", daemons, name))}
+	d := &daemon{name: name, dir: filepath.Join(suite.dir, fmt.Sprintf("%d-%s", daemons, name)), bin: cmp.Or(o.bin, suite.bin)}
 	if err := os.MkdirAll(d.path("net.d"), 0o755); err != nil {
 		return nil, err
 	}
 	if o.root != "" {
 		if err := os.Symlink(o.root, d.path("root")); err != nil {
+			return nil, err
+		}
+	}
+	for name, options := range o.disk {
+		if err := errors.Join(os.Mkdir(d.path(name), 0o711), unix.Mount("tmpfs", d.path(name), "tmpfs", 0, options)); err != nil {
 			return nil, err
 		}
 	}
@@ -70,10 +80,13 @@ cni.bridge = "e2e%d"
 cni.subnets = ["10.%d.%d.0/24"]
 registry.config_path = %q
 cgroup.driver = %q
+nri.socket_path = %q
+nri.plugin_path = %q
+nri.plugin_config_path = %q
 cgroup.root = %q
 log.level = "debug"
 %s
-`, d.path("net.d"), d.path("bin"), d.path("netns"), daemons, 201+daemons/256, daemons%256, suite.certs, *driver, cgroupParent(name), o.config)
+`, d.path("net.d"), d.path("bin"), d.path("netns"), daemons, 201+daemons/256, daemons%256, suite.certs, *driver, d.path("nri.sock"), d.path("nri"), d.path("nri.d"), cgroupParent(name), o.config)
 	if err := os.WriteFile(d.path("config.toml"), []byte(config), 0o644); err != nil {
 		return nil, err
 	}
@@ -97,6 +110,11 @@ func ownDaemon(t *testing.T, o options) *daemon {
 		if err := d.stopAll(); err != nil {
 			t.Error(err)
 		}
+		for name := range o.disk {
+			if err := unix.Unmount(d.path(name), unix.MNT_DETACH); err != nil {
+				t.Error(err)
+			}
+		}
 	})
 	return d
 }
@@ -116,7 +134,7 @@ func (d *daemon) start() error {
 	}
 	defer log.Close()
 	socket := "unix://" + d.path("tare.sock")
-	d.cmd = exec.Command(filepath.Join(suite.bin, "tare"), "serve", "--listen", socket,
+	d.cmd = exec.Command(filepath.Join(d.bin, "tare"), "serve", "--listen", socket,
 		"--root", d.path("root"), "--state", d.path("state"), "--config", d.path("config.toml"))
 	d.cmd.Stdout, d.cmd.Stderr = log, log
 	d.cmd.Env = append(os.Environ(), hostSecret+"=from-the-host")
@@ -189,7 +207,7 @@ func (d *daemon) keeperPID() int {
 
 // stopAll ends the daemon as people do, and checks that its process has ended.
 func (d *daemon) stopAll() error {
-	_, err := run(filepath.Join(suite.bin, "tare"), "stop", "--all", "--state", d.path("state"))
+	_, err := run(filepath.Join(d.bin, "tare"), "stop", "--all", "--state", d.path("state"))
 	select {
 	case <-d.done:
 	case <-time.After(patience):

@@ -177,3 +177,43 @@ func TestDeviceOwnership(t *testing.T) {
 		t.Errorf("without the option: %q", out)
 	}
 }
+
+// TestHostDev gives containers a /dev of the host's in the place of their own, as storage drivers ask for: nothing is added
+// to it, and what has to be the container's own below it is.
+func TestHostDev(t *testing.T) {
+	d := suite.shared
+	leavesNothing(t, d)
+	dev := t.TempDir()
+	hostNode(t, filepath.Join(dev, "null"), unix.S_IFCHR|0o666, 1, 3)
+	hostNode(t, filepath.Join(dev, "tty"), unix.S_IFCHR|0o666, 5, 0)
+	hostNode(t, filepath.Join(dev, "console"), unix.S_IFCHR|0o600, 5, 1)
+	for _, name := range []string{"pts", "shm", "mqueue"} {
+		if err := os.Mkdir(filepath.Join(dev, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const want = "console\nmqueue\nnull\npts\nshm\ntty\n"
+	for name, options := range users {
+		t.Run(name, func(t *testing.T) {
+			p := d.runPod(t, options...)
+			for tty, terminals := range map[bool]string{false: "ptmx\n", true: "0\nptmx\n"} {
+				c := p.start(sleeper, volume(&runtime.Mount{HostPath: dev, ContainerPath: "/dev/"}), func(c *runtime.ContainerConfig) { c.Tty = tty },
+					paths([]string{"/proc/timer_list", "/etc/group"}, nil))
+				c.shows(map[string]string{
+					"ls /dev": want, "ls /dev/pts": terminals, "wc -c < /proc/timer_list": "0\n", "wc -c < /etc/group": "0\n", "touch /dev/shm/x": "",
+				})
+				s := c.session(asked{tty: true}, "tty")
+				if code := s.finish(); code != 0 || !strings.HasPrefix(s.stdout.String(), "/dev/pts/") {
+					t.Errorf("a command's terminal is %q, exit code %d", s.stdout.String(), code)
+				}
+			}
+		})
+	}
+	var left strings.Builder
+	for _, e := range mustReadDir(t, dev) {
+		left.WriteString(e.Name() + "\n")
+	}
+	if left.String() != want {
+		t.Errorf("the host's directory has %q, want %q", left.String(), want)
+	}
+}

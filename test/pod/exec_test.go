@@ -56,7 +56,7 @@ func TestExecStream(t *testing.T) {
 			})
 		}
 	}
-	c.exec("killall sleep")
+	c.exec("true")
 }
 
 // TestExecInput sends more than pipes hold through cat, whose end comes by the half-close.

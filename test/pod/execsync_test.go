@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
@@ -220,5 +221,30 @@ func TestExecSyncBothStreams(t *testing.T) {
 	const limit, slack = 16 << 20, 1 << 10
 	if sum := len(resp.Stdout) + len(resp.Stderr); len(resp.Stdout) != len(resp.Stderr) || sum > limit || sum < limit-slack || resp.ExitCode != 5 {
 		t.Errorf("%d bytes of stdout, %d of stderr, want half of %d each; exit code %d", len(resp.Stdout), len(resp.Stderr), limit, resp.ExitCode)
+	}
+}
+
+// TestExecSyncBesideEnd: a container ends at any moment of commands that come to it. They are ended with it, or told that it has.
+func TestExecSyncBesideEnd(t *testing.T) {
+	leavesNothing(t, suite.shared)
+	p := suite.shared.runPod(t)
+	for range 15 {
+		c := p.start(sleeper)
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				for {
+					_, err := c.tryExec(20, "true")
+					if code := status.Code(err); code == codes.FailedPrecondition || code == codes.NotFound {
+						return
+					} else if code != codes.OK {
+						t.Errorf("%v", err)
+						return
+					}
+				}
+			})
+		}
+		c.stop(0)
+		wg.Wait()
 	}
 }

@@ -2,6 +2,7 @@ package pod
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -46,7 +47,7 @@ func told(t *testing.T, path string) (state struct {
 
 func TestHooks(t *testing.T) {
 	d, dir, _ := cdiDaemon(t)
-	for name, options := range map[string][]podOption{"": nil, "in a user namespace": {inUserNS}, "shared PIDs": {podNamespaces(func(n *runtime.NamespaceOption) { n.Pid = runtime.NamespaceMode_POD })}} {
+	for name, options := range map[string][]podOption{"": nil, "isolated": {inUserNS}, "in a user namespace": {inUserNS}, "shared PIDs": {podNamespaces(func(n *runtime.NamespaceOption) { n.Pid = runtime.NamespaceMode_POD })}} {
 		t.Run(name, func(t *testing.T) {
 			leavesNothing(t, d)
 			out := t.TempDir()
@@ -54,15 +55,20 @@ func TestHooks(t *testing.T) {
 			for _, stage := range []string{"prestart", "createRuntime", "poststart", "poststop"} {
 				scripts[stage] = fmt.Sprintf("cat > %s/%s; readlink /proc/self/ns/mnt > %[1]s/%[2]s.mnt; date +%%s%%N > %[1]s/%[2]s.time", out, stage)
 			}
-			user := name == "in a user namespace"
-			if !user {
-				// Everything is mounted by then, and the root is where the specification says.
-				scripts["createContainer"] = fmt.Sprintf(`cat > %s/createContainer; readlink /proc/self/ns/mnt > %[1]s/createContainer.mnt
+			if err := errors.Join(os.Chmod(filepath.Dir(out), 0o711), os.Chmod(out, 0o777)); err != nil { // for a hook that is not the host's root
+				t.Fatal(err)
+			}
+			// Everything is mounted by then, and the root is where the specification says.
+			scripts["createContainer"] = fmt.Sprintf(`cat > %s/createContainer; readlink /proc/self/ns/mnt > %[1]s/createContainer.mnt
 bundle=$(sed 's/.*"bundle":"\([^"]*\)".*/\1/' %[1]s/createContainer)
 root=$(sed 's/.*"root":{"path":"\([^"]*\)".*/\1/' $bundle/config.json)
+for ns in user pid net ipc uts cgroup; do readlink /proc/self/ns/$ns; done > %[1]s/createContainer.ns; id -u >> %[1]s/createContainer.ns
 grep -q . $root/proc/version && test -c $root/dev/null && grep -q . $root/etc/hosts && echo made > $root/etc/by-hook`, out)
+			handler := ""
+			if name == isolated {
+				handler = name
 			}
-			c := d.runPod(t, options...).start(sleeper, hookedDevice(t, dir, "all", scripts))
+			c := d.runPodBy(t, handler, options...).start(sleeper, hookedDevice(t, dir, "all", scripts))
 			mnt := namespaces(t, c.pid())["mnt"]
 			its, hosts := procPid(t, c.pid()), namespaces(t, d.pid())["mnt"]
 			for stage, want := range map[string]struct {
@@ -73,9 +79,6 @@ grep -q . $root/proc/version && test -c $root/dev/null && grep -q . $root/etc/ho
 				"prestart": {"creating", c.pid(), hosts}, "createRuntime": {"creating", c.pid(), hosts},
 				"createContainer": {"creating", its, mnt}, "poststart": {"running", c.pid(), hosts},
 			} {
-				if scripts[stage] == "" {
-					continue
-				}
 				s := told(t, filepath.Join(out, stage))
 				if s.ID != c.id || s.Status != want.status || s.Pid != want.pid || !filepath.IsAbs(s.Bundle) {
 					t.Errorf("%s is told %+v, want %+v", stage, s, want)
@@ -87,10 +90,13 @@ grep -q . $root/proc/version && test -c $root/dev/null && grep -q . $root/etc/ho
 			if got := c.exec("cat /started /hook-mnt"); !strings.Contains(got, fmt.Sprintf(`"pid":%d`, its)) || !strings.Contains(got, "hook\n"+mnt) {
 				t.Errorf("startContainer left %q", got)
 			}
-			if !user {
-				if got := c.exec("cat /etc/by-hook"); got != "made\n" {
-					t.Errorf("createContainer left %q", got)
-				}
+			if got := c.exec("cat /etc/by-hook; stat -c %u:%g /etc/by-hook"); got != "made\n0:0\n" {
+				t.Errorf("createContainer left %q", got)
+			}
+			of := namespaces(t, c.pid())
+			want := fmt.Sprintln(of["user"], of["pid"], of["net"], of["ipc"], of["uts"], of["cgroup"], 0)
+			if got, err := os.ReadFile(filepath.Join(out, "createContainer.ns")); err != nil || strings.Join(strings.Fields(string(got)), " ")+"\n" != want {
+				t.Errorf("createContainer runs in %q, %v, want %q", got, err, want)
 			}
 			if _, err := os.Stat(filepath.Join(out, "poststop")); err == nil {
 				t.Error("poststop has run before the end")
@@ -165,8 +171,8 @@ func TestFailingHooks(t *testing.T) {
 		refused(t, c.tryStart(), codes.FailedPrecondition, "hook createContainer", "/no/such/hook")
 	})
 	t.Run("in a user namespace", func(t *testing.T) {
-		q := d.runPod(t, inUserNS)
-		_, err := q.tryCreate(q.containerConfig(sleeper, hookedDevice(t, dir, "user", map[string]string{"createContainer": "true"})))
-		refused(t, err, codes.FailedPrecondition, "hook createContainer", "user namespace")
+		leavesNothing(t, d)
+		c := d.runPod(t, inUserNS).create(sleeper, hookedDevice(t, dir, "user", map[string]string{"createContainer": "echo of the host > /etc/by-hook || exit 3"}))
+		refused(t, c.tryStart(), codes.FailedPrecondition, "hook createContainer", "/bin/sh", "exit code 3", "Permission denied")
 	})
 }

@@ -145,14 +145,14 @@ func measure(t *testing.T, patterns ...string) (bytes, inodes uint64) {
 	seen := map[uint64]bool{} // inodes that several names lead to
 	for _, dir := range dirs {
 		err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
-			if errors.Is(err, fs.ErrNotExist) {
+			var st syscall.Stat_t
+			if err == nil {
+				err = syscall.Lstat(path, &st)
+			}
+			if errors.Is(err, fs.ErrNotExist) { // removed meanwhile
 				return nil
 			}
 			if err != nil {
-				return err
-			}
-			var st syscall.Stat_t
-			if err := syscall.Lstat(path, &st); err != nil {
 				return err
 			}
 			if seen[st.Ino] {

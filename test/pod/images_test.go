@@ -45,6 +45,11 @@ func ownImages(catalog *registry.Catalog) ([]registry.Entry, error) {
 		}
 		out = append(out, registry.Entry{Repo: "links", Tags: []string{tag}, Image: img})
 	}
+	escape, err := escapeImages(base)
+	if err != nil {
+		return nil, err
+	}
+	out = append(out, escape...)
 	all, err := imageOf(configuredConfig, base)
 	return append(out, registry.Entry{Repo: "configured", Tags: []string{"all"}, Image: all}), err
 }

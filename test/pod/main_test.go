@@ -10,6 +10,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if startedAsPlugin() {
+		os.Exit(servePlugin())
+	}
 	flag.Parse()
 	code, err := enclose.Main(func() (int, error) { return runSuite(m) })
 	if err != nil {

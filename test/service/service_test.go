@@ -20,10 +20,7 @@ import (
 	"tare/test/registry"
 )
 
-var (
-	install = flag.Bool("install", false, "install the runtime on this machine as a service of systemd")
-	binDir  = flag.String("bin", "../../bin", "directory of tare and keeper")
-)
+var install = flag.Bool("install", false, "install the runtime on this machine as a service of systemd")
 
 const (
 	unit    = "tare.service"
@@ -40,9 +37,11 @@ func TestService(t *testing.T) {
 		t.Skip("not asked to install anything (-args -install)")
 	}
 	setUp(t)
+	withoutPrivileges(t)
 	systemctl(t, "start", unit)
 	n := connect(t)
 	n.cgroupDriver()
+	openTo(t)
 	n.run()
 	keeper := n.keeper()
 	for _, step := range []struct {
@@ -59,6 +58,7 @@ func TestService(t *testing.T) {
 		{"hang", func() { n.signal(syscall.SIGSTOP) }, false},
 	} {
 		if !t.Run(step.name, func(t *testing.T) {
+			n.t = t
 			before := n.mainPID()
 			step.do()
 			until(t, "the service is active", func() bool {
@@ -72,10 +72,11 @@ func TestService(t *testing.T) {
 				t.Errorf("the keeper was process %d and is %d", keeper, now)
 			}
 		}) {
-			output(t, "journalctl", "-q", "-o", "cat", "-u", unit, "-n", "40")
+			t.Log(output(t, "journalctl", "-q", "-o", "cat", "-u", unit, "-n", "40"))
 			return
 		}
 	}
+	n.t = t
 	systemctl(t, "stop", unit)
 	output(t, "/usr/local/bin/tare", "stop", "--all")
 	if unit := n.podUnit(); property(t, unit, "LoadState") != "not-found" {
@@ -86,15 +87,18 @@ func TestService(t *testing.T) {
 	}
 }
 
-// setUp installs runtime, unit and configuration, and serves images.
+// setUp installs what make install has installed into a directory, with the service's watchdog set, and serves images.
 func setUp(t *testing.T) {
-	for _, name := range []string{"tare", "keeper"} {
-		output(t, "install", "-D", "-t", "/usr/local/bin", filepath.Join(*binDir, name))
-	}
-	output(t, "install", "-D", "-m", "644", "-t", "/etc/systemd/system", "../../packaging/systemd/"+unit)
+	output(t, "cp", "-a", "../../installed/.", "/")
 	write(t, "/etc/systemd/system/"+unit+".d/test.conf", quick)
+	serveImages(t)
+	systemctl(t, "daemon-reload")
+}
+
+// serveImages has the runtime that is installed find images.
+func serveImages(t *testing.T) {
 	certs := t.TempDir()
-	write(t, "/etc/tare/config.toml", "registry.config_path = \""+certs+"\"\n")
+	write(t, "/etc/tare/config.d/test.toml", "registry.config_path = \""+certs+"\"\n")
 	catalog, err := registry.Build()
 	if err != nil {
 		t.Fatal(err)
@@ -107,6 +111,21 @@ func setUp(t *testing.T) {
 	if err := registry.WriteCertsDir(certs, server.Addr(), registry.Hosts...); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// withoutPrivileges has the service fail as one that may not do what it has to, and say so.
+func withoutPrivileges(t *testing.T) {
+	dropIn := "/etc/systemd/system/" + unit + ".d/less.conf"
+	write(t, dropIn, "[Service]\nCapabilityBoundingSet=~CAP_SYS_ADMIN CAP_NET_ADMIN\n")
+	systemctl(t, "daemon-reload")
+	if err := exec.Command("systemctl", "start", unit).Run(); err == nil {
+		t.Error("it starts without privileges")
+	}
+	systemctl(t, "stop", unit)
+	if said := output(t, "journalctl", "-q", "-o", "cat", "-u", unit); !strings.Contains(said, "it lacks CAP_NET_ADMIN, CAP_SYS_ADMIN") {
+		t.Errorf("it says %s", said)
+	}
+	output(t, "rm", dropIn)
 	systemctl(t, "daemon-reload")
 }
 
@@ -199,6 +218,20 @@ func (n *node) check(t *testing.T) {
 	}
 }
 
+// openTo fails the test unless the socket is open to root and its group, and a stranger is refused.
+func openTo(t *testing.T) {
+	t.Helper()
+	path := strings.TrimPrefix(socket, "unix://")
+	if st, err := os.Stat(path); err != nil || st.Mode() != os.ModeSocket|0o660 {
+		t.Errorf("the socket: %v, %v", st, err)
+	}
+	stranger := exec.Command("/usr/local/bin/tare", "ps", "--state", "/run/tare")
+	stranger.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	if out, err := stranger.CombinedOutput(); err == nil || !strings.Contains(string(out), "permission denied") {
+		t.Errorf("a stranger is told %s, %v", out, err)
+	}
+}
+
 // keeper finds the keeper, and that it is in the service's cgroup, and not in a pod's.
 func (n *node) keeper() int {
 	n.t.Helper()
@@ -227,7 +260,7 @@ func (n *node) signal(sig syscall.Signal) {
 	}
 }
 
-const config = "/etc/tare/config.toml"
+const config = "/etc/tare/config.d/test.toml"
 
 // reload adds to the configuration what a verbose status shows.
 func (n *node) reload() {
@@ -292,6 +325,15 @@ func read(t *testing.T, path string) string {
 		t.Fatal(err)
 	}
 	return string(text)
+}
+
+func exists(t *testing.T, path string) bool {
+	t.Helper()
+	_, err := os.Lstat(path)
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	return err == nil
 }
 
 func write(t *testing.T, path, text string) {

@@ -1,9 +1,16 @@
-title="kernel tests of cgroup and nsutil under cgroup v2"
-limit=600
-may_skip='TestSet |TestAbsentController/host |TestUnit|TestJobFailure' # about v1, about a host without hugetlb, and part systemd
+title="kernel tests under cgroup v2"
+limit=900
+may_skip='TestSet |TestExpect |TestAbsentController/host |TestUnit|TestReexec|TestJobFailure|TestOff' # about v1, about hosts without hugetlb or AppArmor, and part systemd
 
-outside() { tests cgroup nsutil; }
+packages="cgroup nsutil security security/apparmor security/seccomp"
+
+outside() {
+    binaries
+    tests $packages
+}
 
 inside() {
-    run_tests cgroup && run_tests nsutil
+    for package in $packages; do
+        run_tests "$package" || return
+    done
 }

@@ -5,7 +5,7 @@ boot=(-s)
 outside() {
     binaries
     tests test/service
-    cp -R packaging "$share/"
+    make --no-print-directory install-files DESTDIR="$share/installed"
 }
 
-inside() { run_tests test/service -install; }
+inside() { run_tests test/service -install -test.run TestService; }

@@ -1,0 +1,11 @@
+title="the time of day set under running containers"
+limit=900
+
+outside() {
+    binaries
+    tests test/pod
+}
+
+inside() {
+    run_tests test/pod -slower 10 -set-clock -test.run TestClockJump
+}

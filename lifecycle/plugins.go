@@ -1,0 +1,77 @@
+package lifecycle
+
+import (
+	"context"
+	"log/slog"
+
+	"tare/container"
+	"tare/nri"
+	"tare/spec"
+	"tare/store"
+)
+
+// told logs that a plugin could not be told, where nothing depends on it any more.
+func told(log *slog.Logger, err error) {
+	if err != nil {
+		log.Warn("tell plugins", slog.Any("err", err))
+	}
+}
+
+// adjust has plugins change the specification of a container that is being made.
+func (d *draft) adjust(ctx context.Context, request container.Request) error {
+	a, answer, err := d.Plugins.Create(ctx, d.pod, d.rec)
+	d.answer = answer
+	if a == nil || err != nil {
+		return err
+	}
+	if len(a.CDIDevices) > 0 {
+		d.rec.Spec.CDIDevices = append(d.rec.Spec.CDIDevices[:len(d.rec.Spec.CDIDevices):len(d.rec.Spec.CDIDevices)], a.CDIDevices...)
+		if request.Edits, err = d.cdi.Edits(d.rec.Spec.CDIDevices); err != nil {
+			return err
+		}
+	}
+	if request.Edits, err = container.AddEdits(request.Edits, a.Edits); err != nil {
+		return err
+	}
+	if a.Resources != nil {
+		d.rec.Spec.Resources = merge(d.rec.Spec.Resources, a.Resources)
+		if err := d.Cgroups.Check(container.Limits(d.rec.Spec.Resources)); err != nil {
+			return err
+		}
+	}
+	if d.rec.OCI, err = container.Assemble(request); err != nil {
+		return err
+	}
+	a.Apply(d.rec.OCI)
+	if adj := d.rec.OCI.Process.OOMScoreAdj; adj != nil {
+		d.rec.Spec.Resources = merge(d.rec.Spec.Resources, &spec.Resources{OOMScoreAdj: int64(*adj)})
+	}
+	return container.CheckProcess(d.rec.OCI.Process)
+}
+
+// tellPlugins tells of the end, and makes the changes that follow beside it: who stops the pod may hold it and wait for
+// the end to be on record.
+func (e *ending) tellPlugins(ctx context.Context, pod *store.Pod, c *store.Container) {
+	answer, err := e.Plugins.StopContainer(ctx, pod, c)
+	told(e.Log, err)
+	if answer.Empty() {
+		return
+	}
+	e.wg.Go(func() { told(e.Log, e.Plugins.Apply(ctx, answer, c.ID)) }) // ends with the changes
+}
+
+// forPlugins is what plugins may do outside of events. It tells no plugin of a change.
+type forPlugins struct{ *Runtime }
+
+// ForPlugins is what plugins may do to containers of their own accord.
+func ForPlugins(r *Runtime) nri.Changer { return forPlugins{r} }
+
+// UpdateContainer changes limits of a container.
+func (f forPlugins) UpdateContainer(ctx context.Context, id spec.ContainerID, change *spec.Resources) error {
+	p, _, err := f.Store.Container(id)
+	if err != nil {
+		return err
+	}
+	defer f.locks.lock(p.ID)()
+	return f.updateContainer(ctx, id, change)
+}
