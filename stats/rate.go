@@ -27,8 +27,9 @@ type rate struct {
 func (r *rate) next(now sample) uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.first.at.IsZero() {
-		r.first = now
+	// A moment of a record is the wall clock's, which may have been set back since: nothing spans that.
+	if r.first.at.IsZero() || now.at.Before(r.first.at) {
+		r.first, r.second = now, sample{}
 		return 0
 	}
 	if !r.second.at.IsZero() && now.at.Sub(r.second.at) >= rateWindow {

@@ -18,6 +18,7 @@ func TestRate(t *testing.T) {
 		{"readings in quick succession", sample{at: start}, []step{{10, 0, 0}, {10.1, 0.1, 0.1 / 10.1}, {20, 10, 1}, {20.01, 10, 10 / 10.01}, {20.5, 10, 10 / 10.5}, {21.5, 10, 0}}},
 		{"within the first window", sample{at: start}, []step{{0.5, 0.25, 0.5}, {0.6, 0.3, 0.5}, {1.5, 0.75, 0.5}}},
 		{"a counter that begins anew", sample{at: start}, []step{{10, 5, 0.5}, {20, 1, 0}}},
+		{"since a start that the clock was set back from", sample{at: start}, []step{{-3600, 5, 0}, {-3590, 10, 0.5}, {-3580, 20, 1}}},
 		{"the same moment", sample{at: start}, []step{{0, 0, 0}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -1,39 +1,39 @@
 package pod
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// TestNoProcessPerPod: the only processes beyond the daemon, the keeper and its guard are the containers' own.
+// TestNoProcessPerPod: the only processes beyond the daemon, the keeper and its guard are the containers' own. Those in passing,
+// which make the next pod's namespaces, end by themselves.
 func TestNoProcessPerPod(t *testing.T) {
 	const pods = 20
 	leavesNothing(t, suite.shared)
 	before := processes()
-	want := slices.Clone(before)
 	var own []int
 	for range pods {
 		c := suite.shared.runPod(t).start(command("sleep", "1000000"))
 		own = append(own, c.pid())
 	}
-	want = append(want, own...)
-	slices.Sort(want)
-	got := processes()
-	slices.Sort(got)
-	if !slices.Equal(got, want) {
-		for _, pid := range got {
-			if !slices.Contains(want, pid) {
-				t.Errorf("process %d, %q, is nobody's", pid, cmdline(pid))
+	await(t, "no process but the containers' own", func() error {
+		for _, pid := range processes() {
+			if !slices.Contains(own, pid) && !slices.Contains(before, pid) {
+				return fmt.Errorf("process %d, %q, is nobody's", pid, cmdline(pid))
 			}
 		}
-	}
-	own = append(own, suite.shared.guardPID(t))
-	slices.Sort(own)
-	if got := childrenOf(suite.shared.keeperPID()); !slices.Equal(got, own) {
-		t.Errorf("children of the keeper are %v, containers and guard %v", got, own)
-	}
+		return nil
+	})
+	children := slices.Sorted(slices.Values(append(own, suite.shared.guardPID(t))))
+	await(t, "no children of the keeper but containers and guard", func() error {
+		if got := childrenOf(suite.shared.keeperPID()); !slices.Equal(got, children) {
+			return fmt.Errorf("they are %v, containers and guard %v", got, children)
+		}
+		return nil
+	})
 }
 
 // TestNothingLeft stops and removes pods of every kind in every order; leavesNothing judges.
