@@ -156,26 +156,31 @@ func (c *compiler) enterNamespaces() {
 			c.b.SetNS(c.b.File(f, "pod"), kind.Flag())
 		}
 	}
-	switch {
-	case c.joinsLate():
-		c.b.SetNS(c.b.File(c.SharedPIDs, "target"), unix.CLONE_NEWPID)
-	case c.PIDNS != nil:
+	if c.PIDNS != nil && !c.joinsLate() {
 		c.b.IntoPIDs(c.b.File(c.PIDNS, "target"))
 	}
 	if c.owns(specs.UserNamespace) {
 		c.nest()
 		return
 	}
+	c.joinPIDs()
 	c.ownNamespaces()
 	if c.userNS() {
 		c.b.SetIDs(0, 0, nil)
 	}
 }
 
-// joinsLate says whether the container appears among its neighbours as late as a command in it does (bornLate).
-// Hooks are told of the process before that, and want to find all of it.
+// joinsLate says whether the container appears among its neighbours as late as a command in it does (enter). Hooks are told
+// of the process before that, and want to find all of it.
 func (c *compiler) joinsLate() bool {
-	return c.SharedPIDs != nil && c.bornLate() && !HooksBeforeRoot(c.OCI) && !HooksInRoot(c.OCI)
+	return c.SharedPIDs != nil && !HooksBeforeRoot(c.OCI) && !HooksInRoot(c.OCI)
+}
+
+// joinPIDs has the program's children from now on appear among the neighbours, if there are any.
+func (c *compiler) joinPIDs() {
+	if c.joinsLate() {
+		c.b.SetNS(c.b.File(c.SharedPIDs, "target"), unix.CLONE_NEWPID)
+	}
 }
 
 // ownNamespaces makes the container's own. A PID namespace shows in children only: either the child is

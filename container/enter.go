@@ -26,7 +26,7 @@ type Entry struct {
 
 // joined are the namespaces an exec joins by the container's pidfd, all at once; the user
 // namespace only where the pod has one: joining one's own is an error (setns(2)).
-const joined = unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP
+const joined = unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWPID
 
 // Enter makes the program that executes a command inside a running container, with the
 // container's own credentials.
@@ -43,24 +43,16 @@ func Enter(e Entry) (*nsutil.Program, error) {
 	c := &compiler{Start: Start{OCI: &oci, Sandbox: e.Sandbox, Cgroup: e.Cgroup, Stdio: e.Stdio, OOMScoreFloor: e.OOMScoreFloor}, b: nsutil.NewBuilder()}
 	c.join()
 	c.enter(e.PidFD)
-	session := c.execStdio()
-	if c.bornLate() {
-		creds.takeForking(c.b, session)
-	} else {
-		session()
-		creds.take(c.b)
-	}
+	creds.takeForking(c.b, c.execStdio())
 	creds.execute(c.b)
 	return c.b.Program(), nil
 }
 
-// bornLate says when a process that enters a container appears in its PID namespace. There, whoever has CAP_SYS_PTRACE
-// in the user namespace of the runtime's program can look through it for what it has of the host: root directory,
-// descriptors, memory (CVE-2016-9962); PR_SET_DUMPABLE does not help against that (ptrace_may_access, kernel/ptrace.c).
-// A pod's user namespace does, and saves the fork: then it is born there.
-func (c *compiler) bornLate() bool { return !c.userNS() }
-
-// enter joins all namespaces of a container's process.
+// enter joins all namespaces of a container's process. In the PID namespace, only children of this one appear: there, whoever
+// has CAP_SYS_PTRACE in the user namespace of the runtime's program can look through it for what it has of the host: root
+// directory, descriptors, memory (CVE-2016-9962), against which PR_SET_DUMPABLE does not help (ptrace_may_access,
+// kernel/ptrace.c); and anybody can read the mount table and the network devices of the namespaces it is in (mounts_open_common,
+// fs/proc_namespace.c; get_proc_task_net, fs/proc/proc_net.c).
 func (c *compiler) enter(pidfd *os.File) {
 	kinds := uint64(joined)
 	if c.userNS() {
@@ -69,13 +61,7 @@ func (c *compiler) enter(pidfd *os.File) {
 	if c.Sandbox.Namespaces[sandbox.Time] != nil {
 		kinds |= unix.CLONE_NEWTIME
 	}
-	container := c.b.File(pidfd, "container")
-	if c.bornLate() {
-		kinds |= unix.CLONE_NEWPID
-	} else {
-		c.b.IntoPIDs(container)
-	}
-	c.b.SetNS(container, kinds)
+	c.b.SetNS(c.b.File(pidfd, "container"), kinds)
 	if c.userNS() {
 		c.b.SetIDs(0, 0, nil)
 	}

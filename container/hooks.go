@@ -65,7 +65,7 @@ func Hook(h HookRun) *nsutil.Program {
 		c.enter(h.PidFD)
 	}
 	c.pipes()
-	if h.PidFD != nil && c.bornLate() {
+	if h.PidFD != nil {
 		c.b.CloseAbove2()
 		c.b.Fork()
 	}

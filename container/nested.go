@@ -22,7 +22,7 @@ func (c *compiler) nest() {
 	c.b.Unshare(unix.CLONE_NEWNS)
 	c.b.SetIDs(0, 0, nil)
 	c.mountKernel(c.showsPod)
-	c.b.NestUserNS(nsutil.IDMaps{UID: sameIDs(c.OCI.Linux.UIDMappings), GID: sameIDs(c.OCI.Linux.GIDMappings)})
+	c.b.NestUserNS(nsutil.IDMaps{UID: sameIDs(c.OCI.Linux.UIDMappings), GID: sameIDs(c.OCI.Linux.GIDMappings)}, c.joinPIDs)
 	c.ownNamespaces()
 }
 

@@ -106,7 +106,7 @@ func nest(b *Builder, out FD, inner IDMaps) {
 	b.Unshare(unix.CLONE_NEWUSER)
 	b.AwaitMaps(IDMaps{UID: "0 100000 65536\n", GID: "0 200000 65536\n"})
 	b.SetIDs(0, 0, nil)
-	b.NestUserNS(inner)
+	b.NestUserNS(inner, func() {})
 	b.Stdio(out, out, out)
 	b.Exec([]string{"/bin/sh"}, []string{"sh", "-c", "id -u; id -g; cat /proc/self/uid_map /proc/self/gid_map"}, []string{"PATH=/bin:/usr/bin"})
 }

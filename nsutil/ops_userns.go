@@ -10,14 +10,16 @@ import (
 // They can be written by a process that is in the present namespace and has power over it, and by
 // none outside of it, the launcher least of all (user_namespaces(7); map_write, kernel/user_namespace.c:
 // the opener has to be in the new namespace or in its parent). The program gives up that power as it enters;
-// so it leaves a helper behind, which writes the maps when told so, and ends.
-func (b *Builder) NestUserNS(m IDMaps) {
+// so it leaves a helper behind, which writes the maps when told so, and ends. last is what the program does with that
+// power when the helper is there.
+func (b *Builder) NestUserNS(m IDMaps, last func()) {
 	b.Dumpable() // else its files in /proc are the host's root's alone, proc(5)
 	self := b.Open("/proc/self", unix.O_PATH|unix.O_DIRECTORY)
 	entered, enter := b.pipe("entered")
 	helper := b.slot("helper")
 	clone := b.here()
 	b.add("fork", "helper", uintptr(opHelper)).into(helper)
+	last()
 	b.Unshare(unix.CLONE_NEWUSER)
 	b.Write(enter.FD(), "1")
 	wait := b.here()

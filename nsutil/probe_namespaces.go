@@ -61,7 +61,7 @@ var ProbeNestedUserNS = sync.OnceValue(func() error {
 	b.Unshare(unix.CLONE_NEWUSER)
 	b.AwaitMaps(IDMaps{UID: probeIDs, GID: probeIDs})
 	b.SetIDs(0, 0, nil)
-	b.NestUserNS(IDMaps{UID: sameIDs, GID: sameIDs})
+	b.NestUserNS(IDMaps{UID: sameIDs, GID: sameIDs}, func() {})
 	b.Exit()
 	return tryAlone(b.Program())
 })

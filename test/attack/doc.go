@@ -3,7 +3,9 @@
 // their own.
 //
 //	attack swap A B        exchange two names, over and over (renameat2(2), RENAME_EXCHANGE)
-//	attack hunt CANARY     look for processes through which CANARY, a file of the host, or their memory can be reached
+//	attack hunt CANARY MOUNT DEVICE
+//	                       look for processes through which CANARY, a file of the host, or their memory can be reached,
+//	                       or that show MOUNT or DEVICE, a mount point and a network device of the host
 //	attack stop            stop every other process in sight, over and over (kill(2), SIGSTOP)
 //	attack trace           trace every other process in sight and keep it (ptrace(2))
 //	attack overwrite PATH  write into the file that PATH, such as /proc/1/exe, leads to

@@ -10,7 +10,7 @@ import (
 // CVE-2016-9962 was about: to reach through one what the runtime has and the container has not. It says what it
 // found once of each kind.
 func hunt(args []string) error {
-	h := hunter{canary: args[0], known: map[int]bool{}, said: map[string]bool{}}
+	h := hunter{canary: args[0], mount: args[1], device: args[2], known: map[int]bool{}, said: map[string]bool{}}
 	for _, pid := range others() {
 		h.known[pid] = true
 	}
@@ -25,9 +25,9 @@ func hunt(args []string) error {
 }
 
 type hunter struct {
-	canary string
-	known  map[int]bool // were there before
-	said   map[string]bool
+	canary, mount, device string       // a file, a mount point and a network device of the host
+	known                 map[int]bool // were there before
+	said                  map[string]bool
 }
 
 func (h *hunter) say(kind, what string) {
@@ -45,8 +45,19 @@ func (h *hunter) try(pid int) {
 	if text, err := os.ReadFile(proc + "cwd/../../../../.." + h.canary); err == nil {
 		h.say("cwd", string(text))
 	}
+	h.views(proc)
 	h.descriptors(proc)
 	h.memory(proc)
+}
+
+// views looks for a process that is still in the host's namespaces: these two files are shown to everybody, for which the
+// kernel asks no right (mounts_open_common, fs/proc_namespace.c; get_proc_task_net, fs/proc/proc_net.c).
+func (h *hunter) views(proc string) {
+	for kind, what := range map[string]string{"mountinfo": h.mount, "net/dev": h.device} {
+		if text, err := os.ReadFile(proc + kind); err == nil && strings.Contains(string(text), what) {
+			h.say(kind, what)
+		}
+	}
 }
 
 // descriptors looks for some that lead to the host.

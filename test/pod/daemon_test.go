@@ -56,6 +56,9 @@ type options struct {
 
 var daemons int
 
+// bridgePrefix begins the name of each daemon's bridge.
+const bridgePrefix = "e2e"
+
 // newDaemon starts a daemon with paths, cgroups and network of its own.
 func newDaemon(name string, o options) (*daemon, error) {
 	daemons++
@@ -76,7 +79,7 @@ func newDaemon(name string, o options) (*daemon, error) {
 	config := fmt.Sprintf(`cni.conf_dir = %q
 cni.bin_dirs = [%q, "/usr/lib/cni"]
 cni.netns_dir = %q
-cni.bridge = "e2e%d"
+cni.bridge = "%s%d"
 cni.subnets = ["10.%d.%d.0/24"]
 registry.config_path = %q
 cgroup.driver = %q
@@ -86,7 +89,7 @@ nri.plugin_config_path = %q
 cgroup.root = %q
 log.level = "debug"
 %s
-`, d.path("net.d"), d.path("bin"), d.path("netns"), daemons, 201+daemons/256, daemons%256, suite.certs, *driver, d.path("nri.sock"), d.path("nri"), d.path("nri.d"), cgroupParent(name), o.config)
+`, d.path("net.d"), d.path("bin"), d.path("netns"), bridgePrefix, daemons, 201+daemons/256, daemons%256, suite.certs, *driver, d.path("nri.sock"), d.path("nri"), d.path("nri.d"), cgroupParent(name), o.config)
 	if err := os.WriteFile(d.path("config.toml"), []byte(config), 0o644); err != nil {
 		return nil, err
 	}

@@ -23,12 +23,19 @@ import (
 // runtime's, not even with CAP_SYS_PTRACE. The hunter is shown to work on a process that is there with the host's root.
 func TestEscapeHunt(t *testing.T) {
 	leavesNothing(t, suite.shared)
+	mount := t.TempDir()
+	hostMount(t, mount, unix.MS_PRIVATE)
 	o := unharmed(t)
-	for name, options := range users {
-		t.Run(name, func(t *testing.T) {
-			p := suite.shared.runPod(t, options...)
+	args := []string{"hunt", o.canary, mount, bridgePrefix}
+	hunt := command(append([]string{"/attack"}, args...)...)
+	for _, tt := range []struct {
+		name, handler string
+		options       []podOption
+	}{{name: "plain"}, {"user namespace", "", []podOption{inUserNS}}, {isolated, isolated, []podOption{inUserNS}}} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := suite.shared.runPodBy(t, tt.handler, tt.options...)
 			for _, caps := range []option{added("SYS_PTRACE"), added("CHOWN")} {
-				hunter := p.start(command("/attack", "hunt", o.canary), attack(), caps)
+				hunter := p.start(hunt, attack(), caps)
 				hunter.says("hunting")
 				for range rounds(60) {
 					hunter.run("true")
@@ -40,26 +47,26 @@ func TestEscapeHunt(t *testing.T) {
 				hunter.fails()
 			}
 		})
-	}
-	t.Run("shared PIDs", func(t *testing.T) {
-		p := suite.shared.runPod(t, onePIDs)
-		neighbour := p.start(sleeper)
-		hunter := p.start(command("/attack", "hunt", o.canary), attack(), added("SYS_PTRACE"))
-		hunter.says("hunting")
-		if err := nsutil.ProbeProcPIDNS(); err != nil {
-			t.Logf("containers do not start out of sight on this kernel: %v", err)
-		} else {
-			for range rounds(10) {
-				p.start(command("true")).finish()
+		t.Run(tt.name+", shared PIDs", func(t *testing.T) {
+			p := suite.shared.runPodBy(t, tt.handler, append(tt.options, onePIDs)...)
+			neighbour := p.start(sleeper)
+			hunter := p.start(hunt, attack(), added("SYS_PTRACE"))
+			hunter.says("hunting")
+			if err := nsutil.ProbeProcPIDNS(); err != nil {
+				t.Logf("containers do not start out of sight on this kernel: %v", err)
+			} else {
+				for range rounds(10) {
+					p.start(command("true")).finish()
+				}
 			}
-		}
-		for range rounds(30) {
-			neighbour.run("true")
-		}
-		hunter.fails()
-	})
+			for range rounds(30) {
+				neighbour.run("true")
+			}
+			hunter.fails()
+		})
+	}
 	t.Run("it would find one", func(t *testing.T) {
-		hunter := exec.CommandContext(deadline(t), filepath.Join(suite.bin, "attack"), "hunt", o.canary)
+		hunter := exec.CommandContext(deadline(t), filepath.Join(suite.bin, "attack"), args...)
 		out, err := hunter.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)
@@ -81,7 +88,9 @@ func TestEscapeHunt(t *testing.T) {
 			_ = victim.Process.Kill()
 			_ = victim.Wait() // it was killed
 		}()
-		says(t, said, "escaped: root: "+canaryText)
+		for _, what := range []string{"root: " + canaryText, "mountinfo: " + mount, "net/dev: " + bridgePrefix} {
+			says(t, said, "escaped: "+what)
+		}
 	})
 }
 
