@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -130,7 +131,8 @@ func (l *launch) failed(ctx context.Context, cause error) error {
 		crash.Point("container-start.undone")
 		_, uerr := l.Store.Note(l.pod.ID, changeContainer(l.ctr.ID, func(c *store.Container) (err error) {
 			c.FinishedAt = time.Now()
-			c.ExitCode, c.Reason, c.Message = exitStartError, reasonStartError, cause.Error()
+			// What a hook said, a program of the image maybe, is not text for certain.
+			c.ExitCode, c.Reason, c.Message = exitStartError, reasonStartError, strings.ToValidUTF8(cause.Error(), "\uFFFD")
 			c.State, err = c.State.Next(store.ContainerExit)
 			return err
 		}))

@@ -2,6 +2,8 @@ package nri
 
 import (
 	"maps"
+	"slices"
+	"strings"
 
 	"github.com/containerd/nri/pkg/adaptation"
 	"github.com/containerd/nri/pkg/api"
@@ -43,7 +45,7 @@ var states = map[store.ContainerState]adaptation.ContainerState{
 func wireContainer(c *store.Container) *adaptation.Container {
 	out := &adaptation.Container{
 		Id: string(c.ID), PodSandboxId: string(c.Pod), Name: c.Spec.Name, State: states[c.State],
-		Labels: c.Spec.Labels, Annotations: maps.Clone(c.OCI.Annotations), Args: c.OCI.Process.Args, Env: c.OCI.Process.Env,
+		Labels: c.Spec.Labels, Annotations: maps.Clone(c.OCI.Annotations), Args: c.OCI.Process.Args, Env: texts(c.OCI.Process.Env),
 		Mounts: api.FromOCIMounts(c.OCI.Mounts), Hooks: api.FromOCIHooks(c.OCI.Hooks), Pid: uint32(c.Pid),
 		CreatedAt: spec.Nanos(c.CreatedAt), StartedAt: spec.Nanos(c.StartedAt), FinishedAt: spec.Nanos(c.FinishedAt),
 		ExitCode: c.ExitCode, StatusReason: c.Reason, StatusMessage: c.Message,
@@ -65,6 +67,15 @@ func wireContainer(c *store.Container) *adaptation.Container {
 	}
 	for _, name := range c.Spec.CDIDevices {
 		out.CDIDevices = append(out.CDIDevices, &adaptation.CDIDevice{Name: name})
+	}
+	return out
+}
+
+// texts are variables whose values may be no text, as strings of messages have to be. The list is the caller's own.
+func texts(env []string) []string {
+	out := slices.Clone(env)
+	for i := range out {
+		out[i] = strings.ToValidUTF8(out[i], "\uFFFD")
 	}
 	return out
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 
 	"github.com/containerd/errdefs"
 	"github.com/vishvananda/netlink"
@@ -14,7 +15,7 @@ import (
 
 // Interface is what a network interface of a pod has carried.
 type Interface struct {
-	Name   string
+	Name   string // printable; what is not is escaped
 	Rx, Tx Traffic
 }
 
@@ -82,12 +83,19 @@ func parseLink(message []byte) (Interface, error) {
 	for _, a := range attrs {
 		switch a.Attr.Type {
 		case unix.IFLA_IFNAME:
-			out.Name = unix.ByteSliceToString(a.Value)
+			out.Name = printable(unix.ByteSliceToString(a.Value))
 		case unix.IFLA_STATS64:
 			out.Rx, out.Tx, err = parseTraffic(a.Value)
 		}
 	}
 	return out, err
+}
+
+// printable shows a name that a container may have given, and that may be no text (dev_valid_name in net/core/dev.c): as it is in a
+// quoted string of Go, so that no two look alike.
+func printable(name string) string {
+	quoted := strconv.Quote(name)
+	return quoted[1 : len(quoted)-1]
 }
 
 // parseTraffic reads the beginning of a struct rtnl_link_stats64 (linux/if_link.h): packets, bytes,

@@ -149,7 +149,8 @@ func escapeImages(base v1.Layer) ([]registry.Entry, error) {
 	}
 	mounts, err := mountsImage(base)
 	out = append(out, registry.Entry{Repo: "escape", Tags: []string{"mounts"}, Image: mounts})
-	return out, errors.Join(append(errs, err)...)
+	texts, terr := textImages(base)
+	return append(out, texts...), errors.Join(append(errs, err, terr)...)
 }
 
 func archive(files []file) ([]byte, error) {

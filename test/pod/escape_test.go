@@ -45,6 +45,7 @@ import (
 //	terminals of others                                                      TestEscapeTerminals
 //	processes faster than who kills them                                     TestEscapeStorm
 //	descriptors that outlive their container elsewhere                       TestEscapePassedDescriptors
+//	names and output that are no text                                        TestEscapeText...
 
 var full = flag.Bool("full", false, "races run thousands of rounds, not some hundreds")
 
