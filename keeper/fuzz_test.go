@@ -14,6 +14,22 @@ import (
 	"tare/keeper/proto"
 )
 
+// conns are the two ends of a connection.
+func conns(t *testing.T) (ours, theirs *proto.Conn) {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ours, err = proto.NewConn(fds[0]); err != nil {
+		t.Fatal(err)
+	}
+	if theirs, err = proto.NewConn(fds[1]); err != nil {
+		t.Fatal(err)
+	}
+	return ours, theirs
+}
+
 // Whatever a keeper answers, a call ends with its answer, an error, or its deadline, and the client can be closed.
 func FuzzAnswers(f *testing.F) {
 	f.Add(uint16(proto.KindListing), proto.Listing{Stored: []string{"a"}}.Append(nil), uint16(proto.KindExited), proto.Exit{Key: "k"}.Append(nil))
@@ -21,18 +37,7 @@ func FuzzAnswers(f *testing.F) {
 	f.Add(uint16(proto.KindRan), []byte{}, uint16(0), []byte{1})
 	o := Options{Exited: func(Exit) {}, Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
 	f.Fuzz(func(t *testing.T, kind1 uint16, body1 []byte, kind2 uint16, body2 []byte) {
-		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ours, err := proto.NewConn(fds[0])
-		if err != nil {
-			t.Fatal(err)
-		}
-		theirs, err := proto.NewConn(fds[1])
-		if err != nil {
-			t.Fatal(err)
-		}
+		ours, theirs := conns(t)
 		go func() { // ends with the connection
 			defer theirs.Close()
 			answers(theirs, uint64(2), [2]proto.Packet{{Kind: proto.Kind(kind1), Body: body1}, {Kind: proto.Kind(kind2), Body: body2}})
@@ -82,18 +87,7 @@ func answers(c *proto.Conn, id uint64, what [2]proto.Packet) {
 func TestEndIsKnown(t *testing.T) {
 	o := Options{Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
 	for round := range 2000 {
-		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ours, err := proto.NewConn(fds[0])
-		if err != nil {
-			t.Fatal(err)
-		}
-		theirs, err := proto.NewConn(fds[1])
-		if err != nil {
-			t.Fatal(err)
-		}
+		ours, theirs := conns(t)
 		go func() { // ends with the greeting
 			defer theirs.Close()
 			if _, err := theirs.Recv(); err == nil {

@@ -14,11 +14,7 @@ import (
 // Del detaches a pod: CNI DEL. Idempotent; it needs neither the pod's namespace nor a finished
 // ADD. The lease goes last, when no link carries the address any more.
 func (p *Plugin) Del(args *skel.CmdArgs) error {
-	c, err := parseConfig(args.StdinData)
-	if err != nil {
-		return err
-	}
-	n, err := p.network(c)
+	c, n, err := p.configured(args.StdinData)
 	if err != nil {
 		return err
 	}

@@ -11,11 +11,7 @@ import (
 
 // GC removes what belongs to no valid attachment: CNI GC.
 func (p *Plugin) GC(args *skel.CmdArgs) error {
-	c, err := parseConfig(args.StdinData)
-	if err != nil {
-		return err
-	}
-	n, err := p.network(c)
+	c, n, err := p.configured(args.StdinData)
 	if err != nil {
 		return err
 	}

@@ -143,6 +143,16 @@ func onWire(err error) error {
 	return types.NewError(types.ErrInternal, err.Error(), "")
 }
 
+// configured decodes a configuration and returns the state kept for its network.
+func (p *Plugin) configured(stdin []byte) (*Config, *network, error) {
+	c, err := parseConfig(stdin)
+	if err != nil {
+		return nil, nil, err
+	}
+	n, err := p.network(c)
+	return c, n, err
+}
+
 // network returns the state kept for c's network.
 func (p *Plugin) network(c *Config) (*network, error) {
 	key := c.Bridge + "\x00" + c.leaseDir()
@@ -212,11 +222,7 @@ func (p *Plugin) configure(c *Config, n *network, link netlink.Link) error {
 
 // Restore leases addresses again to the attachment that has them: the leases were deleted.
 func (p *Plugin) Restore(stdin []byte, containerID, ifName string, addrs []netip.Addr) error {
-	c, err := parseConfig(stdin)
-	if err != nil {
-		return err
-	}
-	n, err := p.network(c)
+	_, n, err := p.configured(stdin)
 	if err != nil {
 		return err
 	}
@@ -227,11 +233,7 @@ func (p *Plugin) Restore(stdin []byte, containerID, ifName string, addrs []netip
 // veths, host ports and leases, the bridge, the table, and changed sysctls unless another
 // bridge of ours still needs them. Idempotent.
 func (p *Plugin) Teardown(stdin []byte) error {
-	c, err := parseConfig(stdin)
-	if err != nil {
-		return err
-	}
-	n, err := p.network(c)
+	c, n, err := p.configured(stdin)
 	if err != nil {
 		return err
 	}
