@@ -146,6 +146,7 @@ func (c *compiler) join() {
 		adj = *c.OCI.Process.OOMScoreAdj
 	}
 	c.b.WriteFile("/proc/self/oom_score_adj", fmt.Sprint(max(adj, c.OOMScoreFloor)))
+	c.schedule()
 }
 
 // enterNamespaces joins the pod's and makes the container's own. The user namespace comes first:

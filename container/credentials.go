@@ -26,25 +26,32 @@ type credentials struct {
 // it, and else while CAP_SYS_ADMIN is still there (seccomp(2)).
 func (c *credentials) take(b *nsutil.Builder) {
 	c.prepare(b)
+	c.scheduleLate(b)
 	c.filterEarly(b)
 	c.become(b)
 	c.confine(b)
 }
 
 // takeForking is take for a process that is to be born among others who may have the right to trace it: it does so as
-// late as can be, as the user it will be, and with no capability but its own and the one for the filter. session then
-// makes it a session leader, which a new process is not.
+// late as can be, as the user it will be, and with no capability but its own and those for the filter and SCHED_DEADLINE.
+// session then makes it a session leader, which a new process is not.
 func (c *credentials) takeForking(b *nsutil.Builder, session func()) {
 	c.prepare(b)
 	c.become(b)
 	meanwhile := nsutil.Caps{Effective: c.caps.Permitted, Permitted: c.caps.Permitted, Inheritable: c.caps.Inheritable}
+	var needed uint64
 	if c.filter != nil && !c.process.NoNewPrivileges {
-		meanwhile.Effective |= 1 << unix.CAP_SYS_ADMIN
-		meanwhile.Permitted |= 1 << unix.CAP_SYS_ADMIN
+		needed |= 1 << unix.CAP_SYS_ADMIN
 	}
+	if c.deadline() {
+		needed |= 1 << unix.CAP_SYS_NICE
+	}
+	meanwhile.Effective |= needed
+	meanwhile.Permitted |= needed
 	b.SetCaps(meanwhile)
 	b.Fork()
 	session()
+	c.scheduleLate(b)
 	c.filterEarly(b)
 	c.confine(b)
 }
@@ -119,7 +126,8 @@ func candidates(command string, env []string) []string {
 }
 
 // CheckProcess refuses a process that was changed into one that cannot be.
-func CheckProcess(p *specs.Process) error {
+func CheckProcess(oci *specs.Spec) error {
+	p := oci.Process
 	if len(p.Args) == 0 {
 		return fmt.Errorf("no command: %w", errdefs.ErrFailedPrecondition)
 	}
@@ -131,7 +139,7 @@ func CheckProcess(p *specs.Process) error {
 	if adj := p.OOMScoreAdj; adj != nil && (*adj < -1000 || *adj > 1000) {
 		return fmt.Errorf("oom_score_adj %d is not between -1000 and 1000: %w", *adj, errdefs.ErrFailedPrecondition)
 	}
-	return nil
+	return checkSchedule(oci)
 }
 
 // rlimits are the resources by name, getrlimit(2).

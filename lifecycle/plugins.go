@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 
 	"tare/container"
@@ -46,7 +47,10 @@ func (d *draft) adjust(ctx context.Context, request container.Request) error {
 	if adj := d.rec.OCI.Process.OOMScoreAdj; adj != nil {
 		d.rec.Spec.Resources = merge(d.rec.Spec.Resources, &spec.Resources{OOMScoreAdj: int64(*adj)})
 	}
-	return container.CheckProcess(d.rec.OCI.Process)
+	if err := container.CheckProcess(d.rec.OCI); err != nil {
+		return fmt.Errorf("NRI: adjustment of %w", err)
+	}
+	return nil
 }
 
 // tellPlugins tells of the end, and makes the changes that follow beside it: who stops the pod may hold it and wait for

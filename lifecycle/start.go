@@ -302,6 +302,8 @@ func explainExec(command, cwd string, err error) error {
 		return fmt.Errorf("exec %q: command, arguments and variables are more than the kernel takes: %w: %w", command, err, errdefs.ErrInvalidArgument)
 	case oe.Name == nsutil.OpSetLabel: // a profile that was unloaded since the create
 		return fmt.Errorf("linux.security_context: %w: %w", err, errdefs.ErrFailedPrecondition)
+	case oe.Name == nsutil.OpScheduler: // what the cgroup or the processors have no room for
+		return fmt.Errorf("scheduler: %w: %w", err, errdefs.ErrFailedPrecondition)
 	case oe.Name == "chdir" && oe.Detail == cwd:
 		return fmt.Errorf("working_dir: %w: %w", err, errdefs.ErrInvalidArgument)
 	case slices.Contains([]unix.Errno{unix.ENOENT, unix.ENOTDIR, unix.ELOOP, unix.EROFS, unix.ENAMETOOLONG}, oe.Errno):

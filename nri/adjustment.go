@@ -54,12 +54,10 @@ func unsupported(l *adaptation.LinuxContainerAdjustment) error {
 	rdt := l.GetRdt() // the library always gives one
 	return refused("adjustment", map[string]bool{
 		"cgroups_path":   l.GetCgroupsPath() != "",
-		"io_priority":    l.GetIoPriority() != nil,
 		"memory_policy":  l.GetMemoryPolicy() != nil,
 		"namespaces":     len(l.GetNamespaces()) > 0,
 		"net_devices":    len(l.GetNetDevices()) > 0,
 		"rdt":            rdt.GetClosId() != nil || rdt.GetSchemata() != nil || rdt.GetEnableMonitoring() != nil || rdt.GetRemove(),
-		"scheduler":      l.GetScheduler() != nil,
 		"seccomp_policy": l.GetSeccompPolicy() != nil,
 		"sysctl":         len(l.GetSysctl()) > 0,
 	})
@@ -130,6 +128,8 @@ func (a *Adjustment) Apply(oci *specs.Spec) {
 	if adj := a.raw.GetLinux().GetOomScoreAdj(); adj != nil {
 		oci.Process.OOMScoreAdj = new(int(adj.Value))
 	}
+	oci.Process.IOPriority = a.raw.GetLinux().GetIoPriority().ToOCI()
+	oci.Process.Scheduler = a.raw.GetLinux().GetScheduler().ToOCI()
 	gone := removedOf(a.raw.Mounts, func(m *adaptation.Mount) string { return m.Destination })
 	oci.Mounts = slices.DeleteFunc(oci.Mounts, func(m specs.Mount) bool { return gone[m.Destination] })
 	a.removeDevices(oci.Linux)

@@ -57,6 +57,8 @@ func wireContainer(c *store.Container) *adaptation.Container {
 			Resources:   api.FromOCILinuxResources(c.OCI.Linux.Resources, nil),
 			OomScoreAdj: api.Int(c.OCI.Process.OOMScoreAdj),
 			CgroupsPath: c.CgroupPath,
+			IoPriority:  api.FromOCILinuxIOPriority(c.OCI.Process.IOPriority),
+			Scheduler:   api.FromOCILinuxScheduler(c.OCI.Process.Scheduler),
 			SeccompProfile: &adaptation.SecurityProfile{
 				ProfileType: profiles[c.Spec.Security.Seccomp.Kind], LocalhostRef: c.Spec.Security.Seccomp.Name,
 			},

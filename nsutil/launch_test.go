@@ -290,6 +290,40 @@ func TestExecLabel(t *testing.T) {
 	}
 }
 
+// TestSchedule: a policy and an I/O priority that take the host's privileges go along into a user namespace and through a
+// fork; one that does not go through a fork is set again without them.
+func TestSchedule(t *testing.T) {
+	batch := unix.SchedAttr{Policy: unix.SCHED_BATCH, Nice: -5}
+	reset := batch
+	reset.Flags = unix.SCHED_FLAG_RESET_ON_FORK
+	out, ws, err := run(t, func(b *Builder, out FD) {
+		b.IOPriority(IORealtime, 2, "realtime 2")
+		b.Scheduler(batch, "batch")
+		b.Unshare(unix.CLONE_NEWUSER)
+		b.AwaitMaps(IDMaps{UID: "0 100000 65536\n", GID: "0 200000 65536\n"})
+		b.SetIDs(0, 0, nil)
+		b.Unshare(unix.CLONE_NEWPID)
+		b.Fork()
+		b.Scheduler(reset, "batch, reset on fork")
+		b.Stdio(out, out, out)
+		b.Exec([]string{"/bin/sh"}, []string{"sh", "-c", `read -r line </proc/thread-self/stat; set -- $line; shift 18; echo "$1 ${23}"; cut -d' ' -f19,41 /proc/thread-self/stat`}, []string{"PATH=/bin:/usr/bin"})
+	})
+	if err != nil || ws.ExitStatus() != 0 {
+		t.Fatalf("err %v, status %v, output %q", err, ws, out)
+	}
+	if want := "-5 3\n0 3\n"; out != want { // nice and policy, proc_pid_stat(5); a child loses only what is preferred, sched(7)
+		t.Errorf("the process and its child are %q, want %q", out, want)
+	}
+	for name, step := range map[string]func(*Builder){
+		"sched_setattr policy 99: invalid argument": func(b *Builder) { b.Scheduler(unix.SchedAttr{Policy: 99}, "policy 99") },
+		"ioprio_set class 5: invalid argument":      func(b *Builder) { b.IOPriority(5, 0, "class 5") },
+	} {
+		if _, _, err := run(t, func(b *Builder, _ FD) { step(b) }); err == nil || err.Error() != name {
+			t.Errorf("%v, want %s", err, name)
+		}
+	}
+}
+
 // TestDescriptorPaths: a directory of the host that a program was given is reached by no path of the container's, as
 // working directory, command or interpreter. While it is open, it is: the paths are right.
 func TestDescriptorPaths(t *testing.T) {

@@ -384,6 +384,17 @@ func TestBadPlugin(t *testing.T) {
 		})}, "create", codes.FailedPrecondition, []string{"/no/such"}},
 		{"wants a limit that is none", &plugin{create: adjust(func(a *api.ContainerAdjustment) { a.AddRlimit("RLIMIT_NOISE", 1, 1) })},
 			"create", codes.FailedPrecondition, []string{"RLIMIT_NOISE"}},
+		{"wants a policy Linux has not", &plugin{create: adjust(func(a *api.ContainerAdjustment) {
+			a.SetLinuxScheduler(&api.LinuxScheduler{Policy: api.LinuxSchedulerPolicy_SCHED_ISO})
+		})}, "create", codes.FailedPrecondition, []string{"NRI", "scheduler.policy", "SCHED_ISO"}},
+		{"wants a realtime priority that is none", &plugin{create: adjust(func(a *api.ContainerAdjustment) {
+			a.SetLinuxScheduler(&api.LinuxScheduler{Policy: api.LinuxSchedulerPolicy_SCHED_RR, Priority: 100})
+		})}, "create", codes.FailedPrecondition, []string{"NRI", "scheduler.priority 100"}},
+		{"wants an I/O priority of no class", &plugin{create: adjust(func(a *api.ContainerAdjustment) { a.SetLinuxIOPriority(&api.LinuxIOPriority{Priority: 3}) })},
+			"create", codes.FailedPrecondition, []string{"NRI", "io_priority.class"}},
+		{"wants an I/O priority beyond the last", &plugin{create: adjust(func(a *api.ContainerAdjustment) {
+			a.SetLinuxIOPriority(&api.LinuxIOPriority{Class: api.IOPrioClass_IOPRIO_CLASS_BE, Priority: 8})
+		})}, "create", codes.FailedPrecondition, []string{"NRI", "io_priority.priority 8"}},
 		{"wants an unknown device", &plugin{create: adjust(func(a *api.ContainerAdjustment) {
 			a.AddCDIDevice(&api.CDIDevice{Name: "example.com/no=thing"})
 		})}, "create", codes.NotFound, []string{"example.com/no=thing"}},
