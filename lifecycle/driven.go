@@ -38,8 +38,10 @@ func (l *launch) drive(ctx context.Context, prepared *container.Prepared, io *st
 	if b.PIDNS, err = l.sharedPIDs(ctx); err != nil {
 		return started{}, err
 	}
-	if b.Seccomp, err = seccomp.Profile(&l.ctr.Spec.Security, l.ctr.OCI.Process.Capabilities.Bounding); err != nil {
-		return started{}, err
+	if b.Seccomp = l.ctr.OCI.Linux.Seccomp; b.Seccomp == nil {
+		if b.Seccomp, err = seccomp.Profile(&l.ctr.Spec.Security, l.ctr.OCI.Process.Capabilities.Bounding); err != nil {
+			return started{}, err
+		}
 	}
 	config, err := b.Spec()
 	if err != nil {

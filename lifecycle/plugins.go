@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/containerd/errdefs"
+
 	"tare/container"
 	"tare/nri"
 	"tare/spec"
@@ -49,6 +51,12 @@ func (d *draft) adjust(ctx context.Context, request container.Request) error {
 	}
 	if err := container.CheckProcess(d.rec.OCI); err != nil {
 		return fmt.Errorf("NRI: adjustment of %w", err)
+	}
+	if d.rec.OCI.Linux.Seccomp == nil || d.live.driven != nil { // an OCI runtime may know more
+		return nil
+	}
+	if _, err := d.filter(d.rec); err != nil {
+		return fmt.Errorf("NRI: adjustment of seccomp_policy: %v: %w", err, errdefs.ErrFailedPrecondition) // the request is right
 	}
 	return nil
 }

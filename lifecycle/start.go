@@ -312,8 +312,11 @@ func explainExec(command, cwd string, err error) error {
 	return err
 }
 
-// filter is the container's seccomp filter, nil if it has none.
+// filter is the container's seccomp filter, nil if it has none. A plugin's policy is in the place of the request's profile.
 func (r *Runtime) filter(c *store.Container) (*seccomp.Filter, error) {
+	if p := c.OCI.Linux.Seccomp; p != nil {
+		return r.filters.Compile(p)
+	}
 	return r.filters.Filter(&c.Spec.Security, c.OCI.Process.Capabilities.Bounding)
 }
 

@@ -53,13 +53,12 @@ func newAdjustment(raw *adaptation.ContainerAdjustment) (*Adjustment, error) {
 func unsupported(l *adaptation.LinuxContainerAdjustment) error {
 	rdt := l.GetRdt() // the library always gives one
 	return refused("adjustment", map[string]bool{
-		"cgroups_path":   l.GetCgroupsPath() != "",
-		"memory_policy":  l.GetMemoryPolicy() != nil,
-		"namespaces":     len(l.GetNamespaces()) > 0,
-		"net_devices":    len(l.GetNetDevices()) > 0,
-		"rdt":            rdt.GetClosId() != nil || rdt.GetSchemata() != nil || rdt.GetEnableMonitoring() != nil || rdt.GetRemove(),
-		"seccomp_policy": l.GetSeccompPolicy() != nil,
-		"sysctl":         len(l.GetSysctl()) > 0,
+		"cgroups_path":  l.GetCgroupsPath() != "",
+		"memory_policy": l.GetMemoryPolicy() != nil,
+		"namespaces":    len(l.GetNamespaces()) > 0,
+		"net_devices":   len(l.GetNetDevices()) > 0,
+		"rdt":           rdt.GetClosId() != nil || rdt.GetSchemata() != nil || rdt.GetEnableMonitoring() != nil || rdt.GetRemove(),
+		"sysctl":        len(l.GetSysctl()) > 0,
 	})
 }
 
@@ -130,6 +129,7 @@ func (a *Adjustment) Apply(oci *specs.Spec) {
 	}
 	oci.Process.IOPriority = a.raw.GetLinux().GetIoPriority().ToOCI()
 	oci.Process.Scheduler = a.raw.GetLinux().GetScheduler().ToOCI()
+	oci.Linux.Seccomp = seccompPolicy(a.raw.GetLinux().GetSeccompPolicy())
 	gone := removedOf(a.raw.Mounts, func(m *adaptation.Mount) string { return m.Destination })
 	oci.Mounts = slices.DeleteFunc(oci.Mounts, func(m specs.Mount) bool { return gone[m.Destination] })
 	a.removeDevices(oci.Linux)

@@ -5,7 +5,9 @@ import (
 	"maps"
 
 	"github.com/containerd/nri/pkg/adaptation"
+	"github.com/containerd/nri/pkg/api"
 
+	"tare/security/seccomp"
 	"tare/spec"
 	"tare/store"
 )
@@ -71,6 +73,13 @@ func (p *Plugins) Create(ctx context.Context, pod *store.Pod, c *store.Container
 		return nil, Answer{}, nil
 	}
 	asked := wireContainer(c)
+	policy, err := seccomp.Profile(&c.Spec.Security, c.OCI.Process.Capabilities.Bounding)
+	if err != nil {
+		return nil, Answer{}, err
+	}
+	if policy != nil { // who replaces it wants to see it
+		asked.Linux.SeccompPolicy = api.FromOCILinuxSeccomp(policy)
+	}
 	resp, err := p.adaptation.CreateContainer(ctx, &adaptation.CreateContainerRequest{Pod: wirePod(pod), Container: asked})
 	if err != nil {
 		return nil, Answer{}, refusal(err)

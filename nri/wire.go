@@ -64,6 +64,9 @@ func wireContainer(c *store.Container) *adaptation.Container {
 			},
 		},
 	}
+	if p := c.OCI.Linux.Seccomp; p != nil {
+		out.Linux.SeccompPolicy = api.FromOCILinuxSeccomp(p)
+	}
 	for _, l := range c.OCI.Process.Rlimits {
 		out.Rlimits = append(out.Rlimits, &adaptation.POSIXRlimit{Type: l.Type, Soft: l.Soft, Hard: l.Hard})
 	}
@@ -129,4 +132,25 @@ var profiles = map[spec.ProfileKind]api.SecurityProfile_ProfileType{
 	spec.ProfileRuntimeDefault: adaptation.SecurityProfile_RUNTIME_DEFAULT,
 	spec.ProfileUnconfined:     adaptation.SecurityProfile_UNCONFINED,
 	spec.ProfileLocalhost:      adaptation.SecurityProfile_LOCALHOST,
+}
+
+// seccompPolicy is a plugin's policy in the runtime specification's terms.
+func seccompPolicy(p *adaptation.LinuxSeccomp) *specs.LinuxSeccomp {
+	if p == nil {
+		return nil
+	}
+	out := &specs.LinuxSeccomp{
+		DefaultAction: specs.LinuxSeccompAction(p.DefaultAction), ListenerPath: p.ListenerPath, ListenerMetadata: p.ListenerMetadata,
+		Syscalls: api.ToOCILinuxSyscalls(p.Syscalls),
+	}
+	if p.DefaultErrno != nil {
+		out.DefaultErrnoRet = new(uint(p.DefaultErrno.Value))
+	}
+	for _, a := range p.Architectures {
+		out.Architectures = append(out.Architectures, specs.Arch(a))
+	}
+	for _, f := range p.Flags {
+		out.Flags = append(out.Flags, specs.LinuxSeccompFlag(f))
+	}
+	return out
 }

@@ -395,6 +395,12 @@ func TestBadPlugin(t *testing.T) {
 		{"wants an I/O priority beyond the last", &plugin{create: adjust(func(a *api.ContainerAdjustment) {
 			a.SetLinuxIOPriority(&api.LinuxIOPriority{Class: api.IOPrioClass_IOPRIO_CLASS_BE, Priority: 8})
 		})}, "create", codes.FailedPrecondition, []string{"NRI", "io_priority.priority 8"}},
+		{"wants a filter with an unknown action", &plugin{create: adjust(func(a *api.ContainerAdjustment) {
+			a.SetLinuxSeccompPolicy(&api.LinuxSeccomp{DefaultAction: "SCMP_ACT_MAYBE"})
+		})}, "create", codes.FailedPrecondition, []string{"NRI", "seccomp_policy", "defaultAction", "SCMP_ACT_MAYBE"}},
+		{"wants a filter that asks somebody", &plugin{create: adjust(func(a *api.ContainerAdjustment) {
+			a.SetLinuxSeccompPolicy(&api.LinuxSeccomp{DefaultAction: "SCMP_ACT_ALLOW", ListenerPath: "/run/agent"})
+		})}, "create", codes.FailedPrecondition, []string{"seccomp_policy", "listenerPath", "not supported"}},
 		{"wants an unknown device", &plugin{create: adjust(func(a *api.ContainerAdjustment) {
 			a.AddCDIDevice(&api.CDIDevice{Name: "example.com/no=thing"})
 		})}, "create", codes.NotFound, []string{"example.com/no=thing"}},
