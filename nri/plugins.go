@@ -142,13 +142,20 @@ func (p *Plugins) Hold() (release func()) {
 	return p.adaptation.BlockPluginSync().Unblock
 }
 
-// counter takes the number of plugins from the library.
+// counter takes from the library the number of plugins, and what it tells nobody else.
 type counter struct{ p *Plugins }
 
-func (c counter) UpdatePluginCount(n int)                                                         { c.p.count.Store(int32(n)) }
-func (counter) RecordPluginInvocation(string, string, error)                                      {}
-func (counter) RecordPluginLatency(string, string, time.Duration)                                 {}
-func (counter) RecordPluginAdjustments(string, string, *adaptation.ContainerAdjustment, int, int) {}
+func (c counter) UpdatePluginCount(n int)                         { c.p.count.Store(int32(n)) }
+func (counter) RecordPluginInvocation(string, string, error)      {}
+func (counter) RecordPluginLatency(string, string, time.Duration) {}
+
+// RecordPluginAdjustments warns of evictions: the library counts what a plugin answers, but leaves them out of what it passes on.
+func (c counter) RecordPluginAdjustments(plugin, operation string, _ *adaptation.ContainerAdjustment, _, evicts int) {
+	if evicts > 0 {
+		c.p.log.Warn("a plugin asks to evict containers, which the NRI library does not pass on",
+			slog.String("plugin", plugin), slog.String("op", operation), slog.Int("containers", evicts))
+	}
+}
 
 // synchronize tells one plugin, or those just started, what there is. What they want changed is changed
 // afterwards: operations under way hold pods, and may wait for this to be over.

@@ -28,6 +28,7 @@ type plugin struct {
 	name string // empty: test
 	idx  string // its place in the order; empty: 10
 	only string // it is about pods of this name, and silent about the others
+	more []stub.Option
 
 	create func(c *api.Container) (*api.ContainerAdjustment, []*api.ContainerUpdate, error)
 	update func(c *api.Container, r *api.LinuxResources) ([]*api.ContainerUpdate, error)
@@ -45,16 +46,29 @@ func newPlugin(t *testing.T, d *daemon, p *plugin) *plugin {
 	t.Helper()
 	nrilog.Set(quiet{})
 	p.t = t
-	name, idx := cmp.Or(p.name, "test"), cmp.Or(p.idx, "10")
+	p.name, p.idx = cmp.Or(p.name, "test"), cmp.Or(p.idx, "10")
 	var err error
-	p.stub, err = stub.New(p, stub.WithPluginName(name), stub.WithPluginIdx(idx), stub.WithSocketPath(d.path("nri.sock")), stub.WithOnClose(func() {}))
-	if err != nil {
+	options := append(p.more, stub.WithPluginName(p.name), stub.WithPluginIdx(p.idx), stub.WithSocketPath(d.path("nri.sock")), stub.WithOnClose(func() {}))
+	if p.stub, err = stub.New(p, options...); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.stub.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	p.connect(d)
 	t.Cleanup(p.stub.Stop)
+	return p
+}
+
+// connect connects the plugin, for the first time or again.
+func (p *plugin) connect(d *daemon) {
+	t := p.t
+	t.Helper()
+	admitted := func() int {
+		return strings.Count(d.logFile(), fmt.Sprintf(`plugin \"%s-%s\" connected and synchronized`, p.idx, p.name))
+	}
+	before := admitted()
+	p.mu.Lock()
+	p.synced = nil
+	p.mu.Unlock()
+	await(t, "the plugin is registered", func() error { return p.stub.Start(t.Context()) })
 	await(t, "the plugin is synchronized", func() error {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -65,12 +79,11 @@ func newPlugin(t *testing.T, d *daemon, p *plugin) *plugin {
 	})
 	// The daemon counts it right after that.
 	await(t, "the plugin is admitted", func() error {
-		if !strings.Contains(d.logFile(), fmt.Sprintf(`plugin \"%s-%s\" connected and synchronized`, idx, name)) {
+		if admitted() == before {
 			return errors.New("not yet")
 		}
 		return nil
 	})
-	return p
 }
 
 // quiet is the library's log, of the plugin's side.

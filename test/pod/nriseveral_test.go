@@ -1,12 +1,16 @@
 package pod
 
 import (
+	"context"
 	"errors"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/containerd/nri/pkg/api"
+	"github.com/containerd/nri/pkg/stub"
+	"github.com/containerd/ttrpc"
 	"google.golang.org/grpc/codes"
 )
 
@@ -96,6 +100,57 @@ func TestPluginAfterReload(t *testing.T) {
 	pod.start(sleeper)
 	if got := strings.Join(p.told(), ", "); got != "create created, created created, start created, started running" {
 		t.Errorf("events %q", got)
+	}
+}
+
+// TestPluginReconnects: a plugin outlives daemons that are killed and that end, connects to the next each time, is told what
+// there is by then, and is asked.
+func TestPluginReconnects(t *testing.T) {
+	d := ownDaemon(t, options{})
+	d.pull(t, busybox)
+	p := newPlugin(t, d, adjusting("faithful", "10", func(a *api.ContainerAdjustment) { a.AddEnv("ASKED", "1") }))
+	pod := d.runPod(t)
+	want := []string{"pod " + pod.id}
+	for _, end := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
+		c := pod.start(sleeper)
+		want = append(want, "container "+c.id)
+		if got := c.exec("echo $ASKED"); got != "1\n" {
+			t.Errorf("before %v, the container has %q of the plugin", end, got)
+		}
+		d.signal(end)
+		if err := d.start(); err != nil {
+			t.Fatal(err)
+		}
+		unasked := pod.start(sleeper)
+		want = append(want, "container "+unasked.id)
+		p.connect(d)
+		slices.Sort(want)
+		if slices.Sort(p.synced); !slices.Equal(p.synced, want) {
+			t.Errorf("after %v the plugin is told of %q, want %q", end, p.synced, want)
+		}
+	}
+	if got := pod.start(sleeper).exec("echo $ASKED"); got != "1\n" {
+		t.Errorf("in the end, the container has %q of the plugin", got)
+	}
+}
+
+// TestPluginEvicts: that a plugin wants a container ended, which the library keeps to itself, is in the log.
+func TestPluginEvicts(t *testing.T) {
+	d := ownDaemon(t, options{})
+	d.pull(t, busybox)
+	victim := d.runPod(t).start(sleeper)
+	evict := func(ctx context.Context, unmarshal ttrpc.Unmarshaler, _ *ttrpc.UnaryServerInfo, method ttrpc.Method) (any, error) {
+		resp, err := method(ctx, unmarshal)
+		if r, ok := resp.(*api.CreateContainerResponse); ok { // the library's plugins have no word for it
+			r.Evict = []*api.ContainerEviction{{ContainerId: victim.id, Reason: "too loud"}}
+		}
+		return resp, err
+	}
+	newPlugin(t, d, &plugin{name: "evicting", more: []stub.Option{stub.WithTTRPCOptions(nil, []ttrpc.ServerOpt{ttrpc.WithUnaryServerInterceptor(evict)})}})
+	victim.pod.start(sleeper)
+	const want = `msg="a plugin asks to evict containers, which the NRI library does not pass on" plugin=10-evicting op=CreateContainer containers=1`
+	if log := d.logFile(); strings.Count(log, want) != 1 {
+		t.Errorf("the log does not say once %s", want)
 	}
 }
 

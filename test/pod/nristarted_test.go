@@ -1,13 +1,17 @@
 package pod
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/containerd/nri/pkg/api"
@@ -31,7 +35,8 @@ func servePlugin() int {
 	return 0
 }
 
-// startedPlugin gives every container its configuration as a variable.
+// startedPlugin gives every container its configuration as a variable. With hangsAt in front, that is a file where it
+// writes its pid when it is asked, and it never answers.
 type startedPlugin struct{ config string }
 
 func (p *startedPlugin) Configure(_ context.Context, config, _, _ string) (api.EventMask, error) {
@@ -39,18 +44,23 @@ func (p *startedPlugin) Configure(_ context.Context, config, _, _ string) (api.E
 	return 0, nil
 }
 
+const hangsAt = "hangs at "
+
 func (p *startedPlugin) CreateContainer(context.Context, *api.PodSandbox, *api.Container) (*api.ContainerAdjustment, []*api.ContainerUpdate, error) {
+	if path, ok := strings.CutPrefix(p.config, hangsAt); ok {
+		if err := os.WriteFile(path, fmt.Appendln(nil, os.Getpid()), 0o600); err != nil {
+			return nil, nil, err
+		}
+		select {}
+	}
 	a := &api.ContainerAdjustment{}
 	a.AddEnv("CONFIGURED", p.config)
 	return a, nil, nil
 }
 
-// TestStartedPlugins: programs in the directory of plugins are started with the daemon, get their configurations and
-// are asked; one that is required and not there keeps containers from being created.
-func TestStartedPlugins(t *testing.T) {
-	d := ownDaemon(t, options{})
-	d.pull(t, busybox)
-	pod := d.runPod(t)
+// hasPlugin puts this program into the directory of plugins, as 10-started.
+func (d *daemon) hasPlugin(t *testing.T, config string) {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -63,11 +73,20 @@ func TestStartedPlugins(t *testing.T) {
 	if err := os.Symlink(self, d.path("nri/10-started")); err != nil {
 		t.Fatal(err)
 	}
+	writeFile(t, d.path("nri.d/10-started.conf"), config)
+}
+
+// TestStartedPlugins: programs in the directory of plugins are started with the daemon, get their configurations and
+// are asked; one that is required and not there keeps containers from being created.
+func TestStartedPlugins(t *testing.T) {
+	d := ownDaemon(t, options{})
+	d.pull(t, busybox)
+	pod := d.runPod(t)
+	d.hasPlugin(t, "of its file")
 	writeFile(t, d.path("nri/20-no-plugin"), "#!/no/such/interpreter\n")
 	if err := os.Chmod(d.path("nri/20-no-plugin"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	writeFile(t, d.path("nri.d/10-started.conf"), "of its file")
 	d.dropIn(t, "nri.toml", "nri.required_plugins = [\"started\"]\n")
 	d.restart(t)
 	if got, want := pod.start(sleeper).exec(`echo "$CONFIGURED"`), "of its file\n"; got != want {
@@ -75,7 +94,7 @@ func TestStartedPlugins(t *testing.T) {
 	}
 	d.dropIn(t, "nri.toml", "nri.required_plugins = [\"absent\"]\n")
 	d.restart(t)
-	_, err = pod.tryCreate(pod.containerConfig(sleeper))
+	_, err := pod.tryCreate(pod.containerConfig(sleeper))
 	refused(t, err, codes.FailedPrecondition, "absent")
 	if err := os.RemoveAll(d.path("nri")); err != nil {
 		t.Fatal(err)
@@ -152,4 +171,46 @@ func TestCreateBeforePodIsAdmitted(t *testing.T) {
 	pod := d.runPod(t)
 	refused(t, early, codes.FailedPrecondition, "not ready")
 	pod.start(sleeper)
+}
+
+// TestPluginKilledWhileAsked: several pods start while a plugin is asked and killed for good. All of them start, long before the
+// plugin's time is up.
+func TestPluginKilledWhileAsked(t *testing.T) {
+	d := ownDaemon(t, options{config: "nri.plugin_request_timeout = \"10m\"\n"})
+	if err := d.warmUp(); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "pid")
+	d.hasPlugin(t, hangsAt+file)
+	d.restart(t)
+	var wg sync.WaitGroup
+	for i := range 6 {
+		wg.Go(func() {
+			if call, err := d.calls(t, podConfig(fmt.Sprint("beside-", i))); err != nil {
+				t.Errorf("pod %d, %s: %v", i, call, err)
+			}
+		})
+	}
+	var pid int
+	await(t, "the plugin is asked", func() error {
+		text, err := os.ReadFile(file)
+		if err == nil {
+			_, err = fmt.Fscanln(bytes.NewReader(text), &pid)
+		}
+		return err
+	})
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Error(err)
+	}
+	wg.Wait()
+	await(t, "the plugin is nobody's any more", func() error {
+		if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
+			return fmt.Errorf("process %d is there, or its end unread: %v", pid, err)
+		}
+		return nil
+	})
+	leavesNothing(t, d)
+	if call, err := d.calls(t, podConfig("afterwards")); err != nil {
+		t.Errorf("when it is gone, %s: %v", call, err)
+	}
 }
