@@ -34,9 +34,13 @@ containers:
 		names           []string
 	}{
 		{"/metrics/resource", "", []string{"pod_cpu_usage_seconds_total", "pod_memory_working_set_bytes", "pod_swap_usage_bytes"}},
-		{"/metrics/resource", "c", []string{"container_cpu_usage_seconds_total", "container_memory_working_set_bytes", "container_start_time_seconds", "container_swap_usage_bytes"}},
-		{"/metrics/cadvisor", "", append(ofPod, "container_network_receive_bytes_total")},
-		{"/metrics/cadvisor", "c", append(ofContainer, "container_cpu_usage_seconds_total", "container_memory_working_set_bytes", "container_fs_usage_bytes", "container_oom_events_total")},
+		{"/metrics/resource", "c", []string{"container_cpu_usage_seconds_total", "container_memory_working_set_bytes", "container_start_time_seconds", "container_swap_usage_bytes", "container_swap_limit_bytes"}},
+		{"/metrics/cadvisor", "", append(ofPod, usual("network_receive_bytes_total", "network_transmit_bytes_total", "network_receive_errors_total",
+			"network_receive_packets_dropped_total")...)},
+		{"/metrics/cadvisor", "c", append(ofContainer, usual("cpu_usage_seconds_total", "cpu_user_seconds_total", "cpu_system_seconds_total",
+			"memory_working_set_bytes", "memory_usage_bytes", "memory_rss", "memory_cache", "memory_failures_total", "fs_usage_bytes", "fs_limit_bytes",
+			"oom_events_total", "processes", "threads", "file_descriptors", "sockets", "start_time_seconds", "last_seen",
+			"spec_cpu_shares", "spec_cpu_period", "spec_memory_limit_bytes")...)},
 	} {
 		body, err := node.get(p.deadline(), tt.path)
 		if err != nil {
@@ -50,6 +54,14 @@ containers:
 		}
 		t.Logf("%s: %d metrics of the pod's container %q", tt.path, len(tt.names), tt.container)
 	}
+}
+
+// usual are names of metrics that dashboards ask for whatever the kernel.
+func usual(names ...string) (all []string) {
+	for _, name := range names {
+		all = append(all, "container_"+name)
+	}
+	return all
 }
 
 // measured are the metrics that the runtime has of a pod and of its container, which depend on the kernel.

@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/tools/remotecommand"
 	"k8s.io/client-go/transport/spdy"
+	"k8s.io/client-go/util/exec"
 )
 
 // client is how kubectl connects to a kubelet, by way of an API server.
@@ -58,14 +59,24 @@ containers:
 		for name, e := range executors(t, u) {
 			var out, errs bytes.Buffer
 			err := e.StreamWithContext(p.deadline(), remotecommand.StreamOptions{Stdin: strings.NewReader("hello\n"), Stdout: &out, Stderr: &errs})
-			if exit, ok := errors.AsType[interface {
-				error
-				ExitStatus() int
-			}](err); !ok || exit.ExitStatus() != 4 {
+			if exitCode(err) != 4 {
 				t.Errorf("%s: %v", name, err)
 			}
 			if out.String() != "hello\n" || errs.String() != "err\n" {
 				t.Errorf("%s: %q and %q", name, out.String(), errs.String())
+			}
+		}
+	})
+	t.Run("terminal", func(t *testing.T) {
+		u := p.address("exec", "cat", url.Values{"command": {"sh", "-c", onTerminal}, "input": {"1"}, "output": {"1"}, "tty": {"1"}})
+		for name, e := range executors(t, u) {
+			sizes := make(resizes, 2)
+			sizes <- remotecommand.TerminalSize{Width: 101, Height: 33}
+			out := &listener{want: "heard hello", heard: sync.OnceFunc(func() { sizes <- remotecommand.TerminalSize{Width: 121, Height: 44} })}
+			err := e.StreamWithContext(p.deadline(), remotecommand.StreamOptions{Stdin: strings.NewReader("hello\n"), Stdout: out, Tty: true, TerminalSizeQueue: sizes})
+			close(sizes)
+			if exitCode(err) != 5 || !strings.Contains(out.text.String(), "/dev/pts/") {
+				t.Errorf("%s: %v after %q", name, err, out.text.String())
 			}
 		}
 	})
@@ -81,6 +92,32 @@ containers:
 			t.Error(err)
 		}
 	})
+}
+
+// exitCode is the one of the command that a client heard of, -1 if of none.
+func exitCode(err error) int {
+	if exit, ok := errors.AsType[exec.CodeExitError](err); ok {
+		return exit.Code
+	}
+	return -1
+}
+
+// onTerminal names its terminal, hears of a word on it, and ends when it has had both of a client's sizes.
+const onTerminal = `test -c "$(tty)" && tty
+until test "$(stty size)" = "33 101"; do sleep 0.1; done
+read word; echo "heard $word"
+until test "$(stty size)" = "44 121"; do sleep 0.1; done
+exit 5`
+
+// resizes are the sizes that a client's terminal comes to have.
+type resizes chan remotecommand.TerminalSize
+
+func (r resizes) Next() *remotecommand.TerminalSize {
+	size, more := <-r
+	if !more {
+		return nil
+	}
+	return &size
 }
 
 // echo attaches to cat and leaves when it has heard what it said.

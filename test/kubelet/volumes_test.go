@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// TestVolumes has one container write and another read what they share, and tell what it found. A
-// downwardAPI volume stands for projected ones, which ask a cluster even if they have no other source
-// (pkg/volume/projected, collectData): kubelets make both of the same links on a tmpfs.
+// TestVolumes has one container write and another read what they share, and tell what it found: a volume in
+// memory is as large as its limit. A downwardAPI volume stands for projected ones, which ask a cluster even if
+// they have no other source (pkg/volume/projected, collectData): kubelets make both of the same links on a tmpfs.
 func TestVolumes(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -51,6 +51,8 @@ containers:
     exec > /dev/termination-log 2>&1
     cat /disk/file /memory/file /host/file
     grep ' /memory ' /proc/mounts | cut -d' ' -f3
+    dd if=/dev/zero of=/memory/much bs=1M count=20 2>&1 | sed -n 's/.*: //p'
+    df -k /memory | awk '{size = $2} END {print size}'
     cat /facts/pod/name; echo
     cat /facts/limit; echo
     stat -L -c %%a /facts/limit
@@ -67,7 +69,7 @@ containers:
   - {name: picture, mountPath: /part, subPath: data}
 `, dir))
 	p.succeeded()
-	const want = "disk\nmemory\nfrom the host\ntmpfs\nvolumes-node\n67108864\n440\nread only\nread only\nupper\nlower\ndisk\n"
+	const want = "disk\nmemory\nfrom the host\ntmpfs\nNo space left on device\n16384\nvolumes-node\n67108864\n440\nread only\nread only\nupper\nlower\ndisk\n"
 	if got := p.said("reader"); got != want {
 		t.Errorf("the reader says %q, want %q", got, want)
 	}
