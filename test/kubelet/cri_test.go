@@ -2,9 +2,11 @@ package kubelet
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 
+	"golang.org/x/sys/unix"
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
@@ -16,9 +18,9 @@ func (p *pod) deadline() context.Context {
 }
 
 // exit removes a pod and returns what the runtime said of a container when it ended.
-func (p *pod) exit(id string) *runtime.ContainerStatus {
+func (p *pod) exit(container string) *runtime.ContainerStatus {
 	p.t.Helper()
-	_, id, _ = strings.Cut(id, "://") // the kubelet puts the runtime's name before it
+	id := p.id(container)
 	events, err := node.runtime.GetContainerEvents(p.deadline(), &runtime.GetEventsRequest{})
 	if err == nil {
 		_, err = events.Header() // from now on, none is missed
@@ -47,14 +49,7 @@ func (p *pod) exit(id string) *runtime.ContainerStatus {
 // exec runs a command of a container's shell and returns what it prints.
 func (p *pod) exec(container, text string) string {
 	p.t.Helper()
-	_, id, _ := strings.Cut(p.container(container).ContainerID, "://")
-	return p.execIn(id, text)
-}
-
-// execIn is exec in a container by its id.
-func (p *pod) execIn(id, text string) string {
-	p.t.Helper()
-	resp, err := node.runtime.ExecSync(p.deadline(), &runtime.ExecSyncRequest{ContainerId: id, Cmd: []string{"sh", "-c", text}})
+	resp, err := node.runtime.ExecSync(p.deadline(), &runtime.ExecSyncRequest{ContainerId: p.id(container), Cmd: []string{"sh", "-c", text}})
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -62,6 +57,31 @@ func (p *pod) execIn(id, text string) string {
 		p.t.Fatalf("%s: exit code %d: %s%s", text, resp.ExitCode, resp.Stdout, resp.Stderr)
 	}
 	return string(resp.Stdout)
+}
+
+// id is by what the runtime knows a container; the kubelet puts the runtime's name before it.
+func (p *pod) id(container string) string {
+	p.t.Helper()
+	_, id, _ := strings.Cut(p.container(container).ContainerID, "://")
+	return id
+}
+
+// pidNamespace is the inode of the one in which a container's first process is.
+func (p *pod) pidNamespace(container string) uint64 {
+	p.t.Helper()
+	resp, err := node.runtime.ContainerStatus(p.deadline(), &runtime.ContainerStatusRequest{ContainerId: p.id(container), Verbose: true})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	var info struct{ Pid int }
+	if err := json.Unmarshal([]byte(resp.Info["info"]), &info); err != nil {
+		p.t.Fatal(err)
+	}
+	var namespace unix.Stat_t
+	if err := unix.Stat(fmt.Sprintf("/proc/%d/ns/pid", info.Pid), &namespace); err != nil {
+		p.t.Fatal(err)
+	}
+	return namespace.Ino
 }
 
 // labels are those by which the runtime knows a pod's objects.

@@ -33,6 +33,8 @@ func TestKubeletRestart(t *testing.T) {
 	if err := errors.Join(node.kubelet.end(syscall.SIGKILL), node.startKubelet()); err != nil {
 		t.Fatal(err)
 	}
+	p.ready()
+	lookedAt(t, time.Now().Add(2*time.Second))
 	if after := identity(p.ready()); after != before {
 		t.Errorf("after the restart it is %s, before %s", after, before)
 	}

@@ -15,11 +15,12 @@
 //	go test -v -run Probes .              some tests only
 //	go test -v . -args -driver systemd    on a host of cgroup v2 and systemd
 //
-// What a kubelet asks its cluster for is not here, as it has none: projected volumes (pkg/volume/projected,
-// collectData), runtime classes, and with them recursive read-only mounts (kubelet_pods.go,
-// runtimeClassSupportsRecursiveReadOnlyMounts); nor ephemeral containers, which static pods may not have
-// (ValidatePodCreate). standin_test.go asks the runtime for what a kubelet would.
+// Some of what kubelets do they do for pods of a cluster only: projected volumes (pkg/volume/projected,
+// collectData), evictions (IsCriticalPod), recursive read-only mounts (kubelet_pods.go,
+// runtimeClassSupportsRecursiveReadOnlyMounts), ephemeral containers (ValidatePodCreate). For these the
+// kubelet has a cluster for a while (cluster_test.go), of an API server that keeps what it is told in
+// memory (apiserver_test.go).
 //
 // The nouns: the node is kubelet and daemon, one for all tests; a pod is a static one, a file in
-// a directory the kubelet watches.
+// a directory the kubelet watches, unless it is a cluster's.
 package kubelet

@@ -2,7 +2,6 @@ package kubelet
 
 import (
 	"errors"
-	"syscall"
 	"testing"
 	"time"
 
@@ -28,16 +27,13 @@ func TestImageGC(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	restart := func(options ...string) error {
-		return errors.Join(node.kubelet.end(syscall.SIGTERM), node.startKubelet(options...))
-	}
 	t.Cleanup(func() {
-		if err := restart(); err != nil {
+		if err := node.restartKubelet(); err != nil {
 			t.Error(err)
 		}
 	})
 	err = until("the unused image is gone", func() error {
-		if err := restart("--minimum-image-ttl-duration=0", "--image-gc-low-threshold=0", "--image-gc-high-threshold=1"); err != nil {
+		if err := node.restartKubelet("--minimum-image-ttl-duration=0", "--image-gc-low-threshold=0", "--image-gc-high-threshold=1"); err != nil {
 			return finalError{err}
 		}
 		return untilWithin(2*time.Second, "it is collected at the start", func() error { return p.absent(unused) })

@@ -83,7 +83,9 @@ func (m *machine) configuration() map[string]any {
 		"staticPodPath":            m.path("manifests"),
 		"podLogsDir":               m.path("logs"),
 		"fileCheckFrequency":       "1s",
-		"address":                  "127.0.0.1", "port": kubeletPort, "healthzPort": kubeletPort + 1,
+		// What a cluster is asked, in a form that tests can read, and each time.
+		"contentType": "application/json", "configMapAndSecretChangeDetectionStrategy": "Get",
+		"address": "127.0.0.1", "port": kubeletPort, "healthzPort": kubeletPort + 1,
 		"authentication": map[string]any{"anonymous": map[string]any{"enabled": true}, "webhook": map[string]any{"enabled": false}},
 		"authorization":  map[string]any{"mode": "AlwaysAllow"},
 
@@ -119,6 +121,11 @@ func (m *machine) startKubelet(options ...string) (err error) {
 		_, err := m.get(ctx, "/healthz")
 		return err
 	})
+}
+
+// restartKubelet has another kubelet take over, with these options.
+func (m *machine) restartKubelet(options ...string) error {
+	return errors.Join(m.kubelet.end(syscall.SIGTERM), m.startKubelet(options...))
 }
 
 // close stops everything and looks for what is left.

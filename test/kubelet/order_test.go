@@ -141,7 +141,7 @@ containers:
 `)
 	p.ready()
 	began := time.Now()
-	end := p.exit(p.container("c").ContainerID)
+	end := p.exit("c")
 	if pause := time.Unix(0, end.FinishedAt).Sub(began); end.ExitCode != 9 || pause < 2*time.Second {
 		t.Errorf("exit code %d after %s", end.ExitCode, pause)
 	}
@@ -161,7 +161,7 @@ containers:
   %s
 `, d.volume(), diaryMount))
 	p.ready()
-	end := p.exit(p.container("c").ContainerID)
+	end := p.exit("c")
 	if end.ExitCode != 137 {
 		t.Errorf("exit code %d", end.ExitCode)
 	}

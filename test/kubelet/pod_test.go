@@ -18,12 +18,13 @@ import (
 // busybox is the image of most containers, as the registry serves it.
 const busybox = "registry.k8s.io/e2e-test-images/busybox:1.37.0-1"
 
-// pod is a static pod.
+// pod is a static pod, or one of a cluster (cluster_test.go).
 type pod struct {
-	t    *testing.T
-	name string // as the kubelet names it
-	file string
-	uid  types.UID // "": the kubelet makes one of the file
+	t       *testing.T
+	name    string     // as the kubelet names it
+	uid     types.UID  // "": the kubelet makes one of the file
+	file    string     // "": of a cluster
+	cluster *apiServer // nil: static
 }
 
 // runPod has the kubelet run a pod whose specification is in YAML; containers without an image have
@@ -37,7 +38,7 @@ func runPod(t *testing.T, name, spec string) *pod {
 // pod.
 func newPod(t *testing.T, name string, uid types.UID, spec string) *pod {
 	t.Helper()
-	p := &pod{t, name + "-" + nodeName, node.path("manifests/" + name + ".json"), uid}
+	p := &pod{t: t, name: name + "-" + nodeName, uid: uid, file: node.path("manifests/" + name + ".json")}
 	p.write(spec)
 	t.Cleanup(p.remove)
 	return p
@@ -46,7 +47,19 @@ func newPod(t *testing.T, name string, uid types.UID, spec string) *pod {
 // write makes a specification the pod's.
 func (p *pod) write(spec string) {
 	p.t.Helper()
-	manifest := v1.Pod{
+	data, err := json.Marshal(p.manifest(spec))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if err := place(p.file, data); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// manifest is the pod with a specification.
+func (p *pod) manifest(spec string) *v1.Pod {
+	p.t.Helper()
+	manifest := &v1.Pod{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
 		ObjectMeta: metav1.ObjectMeta{Name: strings.TrimSuffix(p.name, "-"+nodeName), Namespace: "default", UID: p.uid},
 	}
@@ -63,13 +76,7 @@ func (p *pod) write(spec string) {
 	if manifest.Spec.TerminationGracePeriodSeconds == nil {
 		manifest.Spec.TerminationGracePeriodSeconds = new(int64(1))
 	}
-	data, err := json.Marshal(manifest)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	if err := place(p.file, data); err != nil {
-		p.t.Fatal(err)
-	}
+	return manifest
 }
 
 // place makes a file appear as a whole.
@@ -88,7 +95,11 @@ func (p *pod) remove() {
 	if p.t.Failed() {
 		p.describe()
 	}
-	_ = os.Remove(p.file) // the test may have
+	if p.cluster != nil {
+		p.delete()
+	} else {
+		_ = os.Remove(p.file) // the test may have
+	}
 	err := until("pod "+p.name+" has ended", func() error {
 		pods, err := node.pods()
 		switch {

@@ -2,7 +2,6 @@ package kubelet
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 
 	v1 "k8s.io/api/core/v1"
@@ -32,9 +31,8 @@ containers:
 	} {
 		p.write(spec(size.cpu, size.memory))
 		for _, name := range []string{"stays", "restarts"} {
-			s := p.awaitContainer(name, "has its new limits", func(s v1.ContainerStatus) error { return hasLimits(s, size.cpu, size.memory) })
-			_, id, _ := strings.Cut(s.ContainerID, "://")
-			if err := node.hasLimits(id, size.bytes, size.quota); err != nil {
+			p.awaitContainer(name, "has its new limits", func(s v1.ContainerStatus) error { return hasLimits(s, size.cpu, size.memory) })
+			if err := node.hasLimits(p.id(name), size.bytes, size.quota); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
 		}

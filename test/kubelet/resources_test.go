@@ -1,9 +1,6 @@
 package kubelet
 
-import (
-	"strings"
-	"testing"
-)
+import "testing"
 
 // TestOOM has a container use more memory than it may.
 func TestOOM(t *testing.T) {
@@ -35,8 +32,7 @@ containers:
 	if s.Resources.Requests.Cpu().MilliValue() != 250 || limits.Cpu().MilliValue() != 500 || limits.Memory().Value() != 48<<20 {
 		t.Errorf("the status says %+v", s.Resources)
 	}
-	_, id, _ := strings.Cut(s.ContainerID, "://")
-	if err := node.hasLimits(id, "50331648", "50000"); err != nil {
+	if err := node.hasLimits(p.id("c"), "50331648", "50000"); err != nil {
 		t.Error(err)
 	}
 }

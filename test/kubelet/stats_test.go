@@ -71,7 +71,7 @@ func (p *pod) measured() (ofPod, ofContainer []string) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	_, id, _ := strings.Cut(p.container("c").ContainerID, "://")
+	id := p.id("c")
 	for _, pod := range all.PodMetrics {
 		i := slices.IndexFunc(pod.ContainerMetrics, func(c *runtime.ContainerMetrics) bool { return c.ContainerId == id })
 		if i < 0 {

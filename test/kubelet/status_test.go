@@ -19,7 +19,7 @@ func (p *pod) container(name string) v1.ContainerStatus {
 }
 
 func statusOf(pod *v1.Pod, name string) (v1.ContainerStatus, error) {
-	all := slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses)
+	all := slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses, pod.Status.EphemeralContainerStatuses)
 	i := slices.IndexFunc(all, func(s v1.ContainerStatus) bool { return s.Name == name })
 	if i < 0 {
 		return v1.ContainerStatus{}, errNoStatus

@@ -7,9 +7,8 @@ import (
 	"testing"
 )
 
-// TestVolumes has one container write and another read what they share, and tell what it found: a volume in
-// memory is as large as its limit. A downwardAPI volume stands for projected ones, which ask a cluster even if
-// they have no other source (pkg/volume/projected, collectData): kubelets make both of the same links on a tmpfs.
+// TestVolumes has one container write and another read what they share, and tell what it found. A volume in
+// memory is as large as its limit; one on a disk is so for pods of a cluster (TestCluster).
 func TestVolumes(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
