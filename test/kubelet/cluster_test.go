@@ -24,7 +24,8 @@ import (
 func TestCluster(t *testing.T) {
 	cluster := newAPIServer()
 	server := httptest.NewServer(cluster)
-	config := fmt.Sprintf(`{apiVersion: v1, kind: Config, clusters: [{name: c, cluster: {server: %q}}], contexts: [{name: c, context: {cluster: c}}], current-context: c}`, server.URL)
+	config := fmt.Sprintf(`{apiVersion: v1, kind: Config, current-context: c,
+  clusters: [{name: c, cluster: {server: %q}}], contexts: [{name: c, context: {cluster: c}}]}`, server.URL)
 	if err := os.WriteFile(node.path("kubeconfig"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -47,6 +47,9 @@ containers:
 			t.Error(err)
 			continue
 		}
+		if tt.path == "/metrics/resource" && !strings.Contains(string(body), "\nresource_scrape_error 0\n") {
+			t.Errorf("%s: not all was to be had", tt.path)
+		}
 		for _, name := range tt.names {
 			if !labelled(string(body), name, p.name, tt.container) {
 				t.Errorf("%s has no %s of the pod's container %q", tt.path, name, tt.container)
