@@ -147,7 +147,8 @@ containers:
 	}
 }
 
-// TestStubborn has a container that ignores SIGTERM killed when its grace period is over, and not much later.
+// TestStubborn has a container that ignores SIGTERM killed when its grace period is over, and not much later. It asks for
+// processor time, so that it hears of SIGTERM at once whatever other pods do.
 func TestStubborn(t *testing.T) {
 	t.Parallel()
 	d := newDiary(t)
@@ -158,6 +159,7 @@ containers:
 - name: c
   command: [sh, -c, "trap 'date +%%s.%%N >> /diary/lines' TERM; touch /tmp/trap; while :; do sleep 0.1; done"]
   readinessProbe: {exec: {command: [test, -e, /tmp/trap]}, periodSeconds: 1}
+  resources: {requests: {cpu: 500m}}
   %s
 `, d.volume(), diaryMount))
 	p.ready()
