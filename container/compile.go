@@ -94,7 +94,15 @@ func Compile(s Start) (*nsutil.Program, error) {
 		process.take(c.b)
 	}
 	process.execute(c.b)
-	return c.b.Program(), nil
+	return checked(c.b)
+}
+
+// checked is the program that was built, if its strings are all whole.
+func checked(b *nsutil.Builder) (*nsutil.Program, error) {
+	if err := b.Check(); err != nil {
+		return nil, fmt.Errorf("%w: %w", err, errdefs.ErrInvalidArgument)
+	}
+	return b.Program(), nil
 }
 
 func complete(oci *specs.Spec) error {

@@ -45,7 +45,7 @@ func Enter(e Entry) (*nsutil.Program, error) {
 	c.enter(e.PidFD)
 	creds.takeForking(c.b, c.execStdio())
 	creds.execute(c.b)
-	return c.b.Program(), nil
+	return checked(c.b)
 }
 
 // enter joins all namespaces of a container's process. In the PID namespace, only children of this one appear: there, whoever

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"slices"
+	"strings"
 
 	"github.com/containerd/errdefs"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -33,6 +35,9 @@ func checkHooks(h *specs.Hooks) error {
 		for _, hook := range list {
 			if !path.IsAbs(hook.Path) {
 				return fmt.Errorf("hook %q: not an absolute path: %w", hook.Path, errdefs.ErrFailedPrecondition)
+			}
+			if strings.ContainsRune(strings.Join(slices.Concat([]string{hook.Path}, hook.Args, hook.Env), ""), 0) {
+				return fmt.Errorf("hook %q: NUL byte in its path, arguments or variables: %w", hook.Path, errdefs.ErrFailedPrecondition)
 			}
 			if hook.Timeout != nil && *hook.Timeout <= 0 {
 				return fmt.Errorf("hook %s: timeout %d is not above 0: %w", hook.Path, *hook.Timeout, errdefs.ErrFailedPrecondition)

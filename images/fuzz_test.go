@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
@@ -12,8 +14,11 @@ import (
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/plugins/content/local"
+	"github.com/containerd/log"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"tare/spec"
 )
 
 // maxFuzzed keeps what a few bytes unpack to within bounds: gzip makes a thousand of one.
@@ -127,6 +132,49 @@ func FuzzAuthFile(f *testing.F) {
 			}
 			if len(a.Auths) == 1 && found.Password != e.Password {
 				t.Errorf("%q: its own credential is not found", address)
+			}
+		}
+	})
+}
+
+// Whatever a hosts.toml says, the hosts of its registry can be asked by an address that is one, with the deadlines of all others, or the
+// registry is refused.
+func FuzzHosts(f *testing.F) {
+	f.Add([]byte("server = \"https://registry.invalid\"\n[host.\"http://127.0.0.1:5000\"]\n  capabilities = [\"pull\", \"resolve\"]\n"))
+	f.Add([]byte("[host.\"https://mirror.invalid/prefix\"]\n  override_path = true\n  skip_verify = true\n  dial_timeout = \"3s\"\n  ca = \"hosts.toml\"\n" +
+		"  client = [[\"a.crt\", \"a.key\"]]\n  [host.\"https://mirror.invalid/prefix\".header]\n    x-a = [\"b\", \"c\"]\n"))
+	f.Add([]byte("[host.\"mirror.invalid\"]\n  skip_verify = true\n[host.\"\"]\n[host.\"ftp://x\"]\n"))
+	f.Add([]byte("capabilities = [\"push\"]\nserver = \"http://127.0.0.1:5000/v2?x=y#z\"\nskip_verify = false\n"))
+	const name = "registry.invalid"
+	certs := f.TempDir()
+	if err := os.Mkdir(filepath.Join(certs, name), 0o755); err != nil {
+		f.Fatal(err)
+	}
+	log.L.Logger.SetOutput(io.Discard)
+	r, err := newRegistries(Options{RegistryConfig: certs})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if err := os.WriteFile(filepath.Join(certs, name, "hosts.toml"), data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		s := &source{}
+		hosts, err := s.hosts(context.Background(), r, only(spec.Auth{}))(name)
+		defer s.close()
+		if err != nil {
+			return
+		}
+		for _, h := range hosts {
+			// The library's own that tries HTTPS first has the one it was made from inside.
+			if kind := fmt.Sprintf("%T", h.Client.Transport); kind != "*images.patience" && kind != "*docker.httpFallback" {
+				t.Errorf("host %s is asked without a deadline: %s", h.Host, kind)
+			}
+			if h.Scheme != "http" && h.Scheme != "https" || h.Host == "" {
+				t.Errorf("host %q, scheme %q", h.Host, h.Scheme)
+			}
+			if _, err := http.NewRequest(http.MethodGet, h.Scheme+"://"+h.Host+h.Path, nil); err != nil {
+				t.Errorf("host %q cannot be asked: %v", h.Host, err)
 			}
 		}
 	})

@@ -12,6 +12,7 @@ import (
 	"github.com/containerd/containerd/v2/core/remotes"
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 	"github.com/containerd/containerd/v2/core/remotes/docker/config"
+	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
 
 	"tare/spec"
@@ -53,6 +54,12 @@ func (r registries) source(ctx context.Context, named reference.Named, asked *sp
 		return nil, err
 	}
 	s := &source{}
+	s.Resolver = docker.NewResolver(docker.ResolverOptions{Hosts: s.hosts(ctx, r, known)})
+	return s, nil
+}
+
+// hosts tells of a registry by which hosts it is reached, and how.
+func (s *source) hosts(ctx context.Context, r registries, known credentials) docker.RegistryHosts {
 	o := config.HostOptions{
 		Credentials:  known.login,
 		UpdateClient: func(c *http.Client) error { s.adopt(r, c); return nil },
@@ -60,8 +67,20 @@ func (r registries) source(ctx context.Context, named reference.Named, asked *sp
 	if r.configDir != "" {
 		o.HostDir = config.HostDirFromRoot(r.configDir)
 	}
-	s.Resolver = docker.NewResolver(docker.ResolverOptions{Hosts: withTokens(config.ConfigureHosts(ctx, o), known)})
-	return s, nil
+	return withTokens(withAddresses(config.ConfigureHosts(ctx, o)), known)
+}
+
+// withAddresses refuses hosts that nobody can ask: hosts.toml may have an empty name among others.
+func withAddresses(hosts docker.RegistryHosts) docker.RegistryHosts {
+	return func(name string) ([]docker.RegistryHost, error) {
+		all, err := hosts(name)
+		for _, h := range all {
+			if h.Host == "" {
+				return nil, fmt.Errorf("hosts.toml of %s: a host has no address: %w", name, errdefs.ErrFailedPrecondition)
+			}
+		}
+		return all, err
+	}
 }
 
 // adopt gives a client of containerd's making our deadlines. It is called again for a host with

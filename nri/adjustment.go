@@ -152,7 +152,7 @@ func names(env []string) map[string]bool {
 	return out
 }
 
-// annotate works on a copy: the map is the request's.
+// annotate works on a copy: the map is the request's. What is removed and set is replaced: a plugin has no other way to say so.
 func (a *Adjustment) annotate(oci *specs.Spec) {
 	if len(a.raw.Annotations) == 0 {
 		return
@@ -161,10 +161,13 @@ func (a *Adjustment) annotate(oci *specs.Spec) {
 	if out == nil {
 		out = map[string]string{}
 	}
-	for key, value := range a.raw.Annotations {
+	for key := range a.raw.Annotations {
 		if name, removed := api.IsMarkedForRemoval(key); removed {
 			delete(out, name)
-		} else {
+		}
+	}
+	for key, value := range a.raw.Annotations {
+		if _, removed := api.IsMarkedForRemoval(key); !removed {
 			out[key] = value
 		}
 	}

@@ -5,18 +5,20 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"syscall"
 )
 
 // Builder compiles a Program. Its methods append operations in the order in which they will run;
 // those that make a descriptor in the child return a Slot by which later operations name it.
-// A Builder cannot fail: what can, does so when the program runs, and names its step.
+// A Builder cannot fail: what can, does so when the program runs, and names its step. But see Check.
 type Builder struct {
 	p      Program
 	strs   map[string]uint32
 	files  map[*os.File]int
 	labels []string
-	closed bool // CloseAbove2 was
+	closed bool   // CloseAbove2 was
+	cut    string // the first string with a NUL inside
 }
 
 // Slot names a place in the program's memory that holds an operation's result: a descriptor.
@@ -56,6 +58,17 @@ func (b *Builder) Grow(ops, bytes int) {
 
 // Program ends the building. The builder must not be used afterwards.
 func (b *Builder) Program() *Program { return &b.p }
+
+// Check refuses a string with a NUL inside, of which the kernel would see the beginning and others who read the same
+// value all: package spec's values hold none, those of images and descriptions of devices may. Of a variable the error has
+// the name alone.
+func (b *Builder) Check() error {
+	if b.cut != "" {
+		name, _, _ := strings.Cut(b.cut, "=")
+		return fmt.Errorf("%q has a NUL byte", name)
+	}
+	return nil
+}
 
 // CloneFlags adds namespaces for the child to be born in (CLONE_NEW…).
 func (b *Builder) CloneFlags(flags uint64) { b.p.CloneFlags |= flags }
@@ -97,10 +110,13 @@ func (b *Builder) bytes(data []byte) uint32 {
 }
 
 // strOff appends a NUL-terminated string, once for equal strings. Programs never write into
-// their strings. A NUL inside s ends it there: package spec's values hold none.
+// their strings. A NUL inside s ends it there: see Check.
 func (b *Builder) strOff(s string) uint32 {
 	if off, ok := b.strs[s]; ok {
 		return off
+	}
+	if b.cut == "" && strings.IndexByte(s, 0) >= 0 {
+		b.cut = s
 	}
 	off := uint32(len(b.p.blob))
 	b.p.blob = append(append(b.p.blob, s...), 0)

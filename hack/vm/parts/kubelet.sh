@@ -10,5 +10,5 @@ outside() {
 # What cgroup v2, systemd and AppArmor have to do with.
 inside() {
     run_tests test/kubelet -built -driver systemd -slower 10 \
-        -test.run 'Restart$|TestOOM|TestLimits|TestResize|TestStats|TestDeletion|TestAppArmor|TestUserNamespace|TestSharedProcesses|TestDevicePlugin|TestTarget|TestVolumes'
+        -test.run 'Restart$|TestOOM|TestLimits|TestResize|TestStats|TestDeletion|TestAppArmor|TestUserNamespace|TestSharedProcesses|TestDevicePlugin|TestVolumes'
 }
