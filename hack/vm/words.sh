@@ -2,12 +2,12 @@
 set -uo pipefail
 
 # run_tests PACKAGE [FLAG...]: runs the test binary that "tests PACKAGE" made, shows a line per
-# test, and after a failure the end of all it wrote. What a guest has to offer is known here, so
-# a test that is skipped is a failure, unless $may_skip, a pattern, is in its line.
+# test, and after a failure the end of all it wrote; of one that hangs, before the part's limit ends it. What a
+# guest has to offer is known here, so a test that is skipped is a failure, unless $may_skip, a pattern, is in its line.
 run_tests() {
     local package=$1 log=/tmp/tests.log code skipped
     shift
-    (cd "$package" && exec ./this.test -test.v -test.timeout=20m "$@" 2>&1) |
+    (cd "$package" && exec ./this.test -test.v -test.timeout=$((limit - 60))s "$@" 2>&1) |
         tee "$log" | grep --line-buffered '^--- '
     code=${PIPESTATUS[0]}
     [ "$code" = 0 ] || tail -n 200 "$log"

@@ -1,5 +1,5 @@
 title="the time of day set under running containers"
-limit=900
+limit=1800
 
 outside() {
     binaries

@@ -1,5 +1,5 @@
-title="OCI runtimes as runtime handlers: runc and crun, with either cgroup driver"
-limit=1800
+title="OCI runtimes as runtime handlers: runc and crun, with the cgroupfs driver"
+limit=2400
 boot=(-s)
 
 outside() {
@@ -8,6 +8,5 @@ outside() {
 }
 
 inside() {
-    run_tests test/pod -slower 10 -test.run TestOCIRuntime &&
-        run_tests test/pod -slower 10 -driver systemd -test.run TestOCIRuntime
+    run_tests test/pod -slower 10 -test.run TestOCIRuntime
 }
