@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/containerd/errdefs"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
@@ -97,6 +98,25 @@ func TestPrograms(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			golden.Check(t, tt.name, compile(t, start(t, &tt.pod, &tt.c)).String())
 		})
+	}
+}
+
+// TestNUL: what others read whole is not executed up to its NUL byte: an image's command could pass by the conditions of hooks.
+func TestNUL(t *testing.T) {
+	for name, change := range map[string]func(*specs.Spec){
+		"argument": func(s *specs.Spec) { s.Process.Args[0] = "/bin/server\x00" },
+		"variable": func(s *specs.Spec) { s.Process.Env = append(s.Process.Env, "A=secret\x00b") },
+		"cwd":      func(s *specs.Spec) { s.Process.Cwd = "/a\x00b" },
+	} {
+		s := start(t, &spec.Pod{Hostname: "a"}, &spec.Container{})
+		change(s.OCI)
+		if _, err := Compile(s); !errdefs.IsInvalidArgument(err) || !strings.Contains(err.Error(), "NUL") || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	hooks := &specs.Hooks{Poststop: []specs.Hook{{Path: "/x", Args: []string{"a\x00b"}}}}
+	if err := checkHooks(hooks); !errdefs.IsFailedPrecondition(err) {
+		t.Errorf("hook: %v", err)
 	}
 }
 
