@@ -11,6 +11,8 @@
 //	attack overwrite PATH  write into the file that PATH, such as /proc/1/exe, leads to
 //	attack handle CANARY   open CANARY by file handles that are guessed (open_by_handle_at(2))
 //	attack abstract        connect to every abstract socket in sight (unix(7))
+//	attack release [here]  mount cgroup v1 and write release_agent and devices.allow, as root of a new user namespace or as it is
+//	attack push TTY LINE   type a line into a terminal (ioctl_tty(2), TIOCSTI)
 //	attack keyring         print the number of the session keyring (keyctl(2))
 //
 // What runs over and over ends by SIGKILL. All else exits with 0 if it got where it wanted, and says so in a line

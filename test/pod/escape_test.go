@@ -22,6 +22,7 @@ import (
 //	CVE-2020-15257 abstract sockets                                          TestEscapeAbstractSockets
 //	CVE-2021-30465 mount targets exchanged meanwhile                         TestRacePlaces, TestRaceFiles
 //	CVE-2021-41103 state that others can read                                TestModes
+//	CVE-2022-0492  release_agent of cgroup v1, and devices.allow             TestEscapeReleaseAgent
 //	CVE-2022-0811  sysctls with more in them                                 TestEscapeSysctls
 //	CVE-2022-1708  endless output of execs                                   TestExecSyncMuchOutput, TestEscapeExecHangs
 //	CVE-2022-23648 volumes of an image, and image volumes, by links          TestEscapeImageVolumes, TestEscapeHostileConfigs
@@ -42,7 +43,8 @@ import (
 //	file handles ("shocker")                                                 TestEscapeHandles
 //	keyrings of others                                                       TestEscapeKeyrings
 //	calls deep into the kernel                                               TestEscapeCalls
-//	terminals of others                                                      TestEscapeTerminals
+//	terminals of others                                                      TestEscapeTerminals, TestEscapeTyping
+//	setuid files and those of unmapped owners                                TestEscapeSetuid
 //	processes faster than who kills them                                     TestEscapeStorm
 //	descriptors that outlive their container elsewhere                       TestEscapePassedDescriptors
 //	names and output that are no text                                        TestEscapeText...
