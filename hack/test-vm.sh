@@ -100,7 +100,7 @@ exec 9<"$VM" # build.sh empties no directory that somebody has locked
 flock -s 9
 share=$(mktemp -d "$VM/share.XXXXXX")
 trap 'rm -rf "$share"' EXIT
-failed='' late=''
+passed='' failed='' late=''
 crashed=251 # hack/vm/run.sh
 for part in "${parts[@]}"; do
     began=$(date +%s)
@@ -120,11 +120,12 @@ for part in "${parts[@]}"; do
     took=$(($(date +%s) - began))
     if [ "$code" = 0 ]; then
         printf 'ok   %s (%ds)\n' "$part" "$took"
+        passed="$passed $part"
     else
         printf 'FAIL %s: status %s (%ds)\n' "$part" "$code" "$took"
         failed="$failed $part"
     fi
 done
 [ -z "$failed" ] || fail "failed:$failed"
-printf '\n== all passed in %ds of: %s\n' "$(($(date +%s) - started))" "${parts[*]}"
+printf '\n== all passed in %ds of:%s\n' "$(($(date +%s) - started))" "$passed"
 [ -z "$late" ] || printf '== left out, as %ds were over:%s\n' "$budget" "$late"
