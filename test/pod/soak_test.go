@@ -161,14 +161,22 @@ func TestSoakLongLine(t *testing.T) {
 	before := d.usage(t)
 	c := p.start(script(fmt.Sprintf("head -c %d /dev/zero | tr '\\0' x", length)))
 	var most usage
-	await(t, "the line is written", func() error {
-		now := d.usage(t)
-		most.daemonPSS, most.keeperPSS = max(most.daemonPSS, now.daemonPSS), max(most.keeperPSS, now.keeperPSS)
-		if s := c.status(); s.State != runtime.ContainerState_CONTAINER_EXITED {
-			return fmt.Errorf("container is %s", s.State)
-		}
-		return nil
-	})
+	var written int64
+	for c.status().State != runtime.ContainerState_CONTAINER_EXITED {
+		await(t, "the line goes on, or ends", func() error {
+			now := d.usage(t)
+			most.daemonPSS, most.keeperPSS = max(most.daemonPSS, now.daemonPSS), max(most.keeperPSS, now.keeperPSS)
+			info, err := os.Stat(c.logFile())
+			if err != nil {
+				return err
+			}
+			if s := c.status(); s.State != runtime.ContainerState_CONTAINER_EXITED && info.Size() <= written {
+				return fmt.Errorf("container is %s, its log has %d bytes", s.State, written)
+			}
+			written = info.Size()
+			return nil
+		})
+	}
 	t.Logf("most memory meanwhile: daemon %d KiB, keeper %d KiB", most.daemonPSS, most.keeperPSS)
 	if grown := most.keeperPSS - before.keeperPSS; grown > slackPSS {
 		t.Errorf("the keeper grew by %d KiB", grown)
