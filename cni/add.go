@@ -2,7 +2,6 @@ package cni
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -34,8 +33,10 @@ func (n *Network) Add(ctx context.Context, p Pod) (Result, error) {
 	defer n.busy.lock(p.ID)()
 	n.gate.RLock()
 	defer n.gate.RUnlock()
-	if old, err := n.recordOf(p.ID); err != nil || old != nil {
-		return Result{}, errors.Join(err, fmt.Errorf("pod has a network already: %w", errdefs.ErrAlreadyExists))
+	if old, err := n.recordOf(p.ID); err != nil {
+		return Result{}, err
+	} else if old != nil {
+		return Result{}, fmt.Errorf("pod has a network already: %w", errdefs.ErrAlreadyExists)
 	}
 	if err := n.records.write(rec); err != nil {
 		return Result{}, err
