@@ -165,9 +165,6 @@ func (c *compiler) enterNamespaces() {
 			c.b.SetNS(c.b.File(f, "pod"), kind.Flag())
 		}
 	}
-	if c.PIDNS != nil && !c.joinsLate() {
-		c.b.IntoPIDs(c.b.File(c.PIDNS, "target"))
-	}
 	if c.owns(specs.UserNamespace) {
 		c.nest()
 		return
@@ -185,10 +182,13 @@ func (c *compiler) joinsLate() bool {
 	return c.SharedPIDs != nil && !HooksBeforeRoot(c.OCI) && !HooksInRoot(c.OCI)
 }
 
-// joinPIDs has the program's children from now on appear among the neighbours, if there are any.
+// joinPIDs has the program appear among the neighbours, if there are any: its children from now on, or itself from the first.
 func (c *compiler) joinPIDs() {
-	if c.joinsLate() {
+	switch {
+	case c.joinsLate():
 		c.b.SetNS(c.b.File(c.SharedPIDs, "target"), unix.CLONE_NEWPID)
+	case c.PIDNS != nil:
+		c.b.IntoPIDs(c.b.File(c.PIDNS, "target"))
 	}
 }
 
