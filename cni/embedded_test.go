@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
+
 	"tare/spec"
 )
 
@@ -154,6 +156,79 @@ func TestPodsReachEachOtherAndTheHost(t *testing.T) {
 		}
 	}
 	noLeases(t, n)
+}
+
+// TestLinkLocal: only a pod with an IPv6 address of its own has a link-local one, and no port of the bridge has: what those do
+// on their own is flooded to every pod.
+func TestLinkLocal(t *testing.T) {
+	leavesNothing(t)
+	for _, test := range []struct {
+		name    string
+		subnets []string
+		want    int
+	}{
+		{"v4", []string{"10.123.1.0/24"}, 0},
+		{"dual", []string{"10.123.1.0/24", "fd00:123:1::/64"}, 1},
+	} {
+		o := options(t)
+		o.Subnets = test.subnets
+		n := open(t, o)
+		p := newPod(t, test.name)
+		add(t, n, p)
+		if got := linkLocals(t, "eth0", p.NetNS); got != test.want {
+			t.Errorf("%s: the pod has %d link-local addresses, want %d", test.name, got, test.want)
+		}
+		bridge, err := netlink.LinkByName(o.Bridge)
+		if err != nil {
+			t.Fatal(err)
+		}
+		links, err := netlink.LinkList()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ports := 0
+		for _, l := range links {
+			if l.Attrs().MasterIndex == bridge.Attrs().Index {
+				ports++
+				if got := linkLocals(t, l.Attrs().Name, ""); got != 0 {
+					t.Errorf("%s: port %s has %d link-local addresses", test.name, l.Attrs().Name, got)
+				}
+			}
+		}
+		if ports != 1 {
+			t.Errorf("%s: the bridge has %d ports, want 1", test.name, ports)
+		}
+		del(t, n, p)
+	}
+}
+
+// linkLocals counts a link's, in the namespace at a path, or, without one, the test's.
+func linkLocals(t *testing.T, name, netns string) (n int) {
+	t.Helper()
+	count := func() error {
+		link, err := netlink.LinkByName(name)
+		if err != nil {
+			return err
+		}
+		addrs, err := netlink.AddrList(link, netlink.FAMILY_V6)
+		for _, a := range addrs {
+			if a.IP.IsLinkLocalUnicast() {
+				n++
+			}
+		}
+		return err
+	}
+	if netns != "" {
+		err := within(t, netns, count)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	if err := count(); err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // noLeases fails if an address is still leased or an attachment still recorded.

@@ -12,15 +12,16 @@ import (
 // memory, in a mapping that is shared over fork: nothing has to be copied for it, and the rest of the
 // process's memory need not even be there (KeepFromChildren).
 type child struct {
-	steps  *step
-	n      int
-	from   int // the step a new process begins with
-	status uintptr
-	mask   uint64  // of signals: none
-	run    uintptr // interpret
-	birth  cloneArgs
-	again  cloneArgs // of the program's last fork
-	last   farewell
+	steps    *step
+	n        int
+	from     int // the step a new process begins with
+	status   uintptr
+	mask     uint64  // of signals: none
+	run      uintptr // interpret
+	birth    cloneArgs
+	again    cloneArgs // of the program's last fork
+	last     farewell
+	together int32 // not 0: it shares its parent's table of descriptors
 }
 
 // farewell is what a process that has forked the one that goes on leaves to say, by registers alone: the new one may be traced,

@@ -2,7 +2,10 @@ package nsutil
 
 import (
 	"encoding/binary"
+	"os"
+	"sync/atomic"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -34,6 +37,44 @@ type step struct {
 // unblockSignals is the child's first step: fork blocked them all.
 func (c *child) unblockSignals() step {
 	return step{nr: unix.SYS_RT_SIGPROCMASK, a: [6]uintptr{unix.SIG_SETMASK, uintptr(unsafe.Pointer(&c.mask)), 0, 8}, index: -1}
+}
+
+// unshareFiles are the next steps of a child that was born with its parent's table of descriptors: it takes a copy of the
+// table below the number from, and says so. The parent leaves open till then what the child is to have (mapping.awaitApart).
+func (c *child) unshareFiles(from int) []step {
+	c.together = 1
+	return []step{
+		{nr: unix.SYS_CLOSE_RANGE, a: [6]uintptr{uintptr(from), uintptr(^uint32(0)), unix.CLOSE_RANGE_UNSHARE}, store: &c.together, index: -1},
+		{nr: unix.SYS_FUTEX, a: [6]uintptr{uintptr(unsafe.Pointer(&c.together)), futexWake, 1}, index: -1},
+	}
+}
+
+// Operations of futex(2) on memory that processes share.
+const (
+	futexWait = 0
+	futexWake = 1
+)
+
+// apartPoll is after how long the parent looks whether a child that has not said that it is apart is still there.
+const apartPoll = 10 * time.Millisecond
+
+// awaitApart returns when the child has a table of descriptors of its own, has ended, or until has passed (zero: never).
+func (m mapping) awaitApart(pidfd *os.File, until time.Time) error {
+	c := (*child)(unsafe.Pointer(&m[0]))
+	for atomic.LoadInt32(&c.together) != 0 {
+		if !until.IsZero() && time.Now().After(until) {
+			return os.ErrDeadlineExceeded
+		}
+		bound := unix.NsecToTimespec(apartPoll.Nanoseconds())
+		_, _, errno := unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&c.together)), futexWait, 1, uintptr(unsafe.Pointer(&bound)), 0, 0)
+		if errno != unix.ETIMEDOUT {
+			continue
+		}
+		if over, err := PidfdEnded(pidfd); over || err != nil {
+			return err // what it had to say is in the status channel
+		}
+	}
+	return nil
 }
 
 // report is one message of the child on the status channel.

@@ -38,13 +38,19 @@ func Launch(p *Program, w Watch) (Started, error) {
 		return Started{}, fmt.Errorf("status channel: %w", err)
 	}
 	defer parent.Close()
-	st, m, err := start(p, child)
-	child.Close()
+	st, m, l, err := start(p, child)
 	if err != nil {
+		child.Close()
+		l.giveBack()
 		m.drop()
 		return Started{}, err
 	}
 	err = w.Forked(st.Pid)
+	if err == nil && l != nil {
+		err = m.awaitApart(st.PidFD, w.Until)
+	}
+	child.Close()
+	l.giveBack()
 	if err == nil {
 		err = parent.SetReadDeadline(w.Until)
 	}
@@ -98,45 +104,59 @@ func statusPair() (parent, child *os.File, err error) {
 	return os.NewFile(uintptr(fds[0]), "status"), os.NewFile(uintptr(fds[1]), "status"), nil
 }
 
-// start makes the child. Its memory is returned beside it, to be released when the child has left it.
-func start(p *Program, status *os.File) (Started, mapping, error) {
-	fds := make([]int, len(p.Files))
+// start makes the child. Its memory is returned beside it, to be released when the child has left it, and the places of its
+// descriptors, if it shares this process's table of them until it is apart.
+func start(p *Program, status *os.File) (Started, mapping, lent, error) {
+	fds := make([]int, len(p.Files), len(p.Files)+1)
 	for i, f := range p.Files {
 		fds[i] = int(f.Fd())
 	}
-	preparing := closeOthers(fds, int(status.Fd()))
-	m, c, steps, blob, err := newChild(1+len(preparing)+len(p.Ops), p.processes(), p.blob)
+	l, theirs, err := lend(append(fds, int(status.Fd())))
 	if err != nil {
-		return Started{}, m, err
+		return Started{}, nil, nil, err
 	}
-	steps[0] = c.unblockSignals()
-	copy(steps[1:], preparing)
-	p.link(steps[1+len(preparing):], blob, fds, int(status.Fd()))
-	c.status = status.Fd()
-	c.birth.flags = p.CloneFlags | unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND
+	if l == nil {
+		theirs = append(fds, int(status.Fd()))
+	}
+	preparing := closeOthers(theirs)
+	m, c, steps, blob, err := newChild(3+len(preparing)+len(p.Ops), p.processes(), p.blob)
+	if err != nil {
+		return Started{}, m, l, err
+	}
+	given, own := theirs[:len(fds)], theirs[len(fds)]
+	begin := []step{c.unblockSignals()}
+	if l != nil {
+		begin = append(begin, c.unshareFiles(slices.Max(theirs)+1)...)
+		c.birth.flags = unix.CLONE_FILES
+	}
+	begin = append(begin, preparing...)
+	copy(steps, begin)
+	p.link(steps[len(begin):], blob, given, own)
+	c.n, c.status = len(begin)+len(p.Ops), uintptr(own)
+	c.birth.flags |= p.CloneFlags | unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND
 	if p.IntoCgroup >= 0 {
 		c.birth.flags |= unix.CLONE_INTO_CGROUP
 		c.birth.cgroup = uint64(fds[p.IntoCgroup])
 	}
-	pidns, own := -1, -1
+	pidns, ours := -1, -1
 	if p.IntoPIDs >= 0 {
 		f, err := os.Open("/proc/self/ns/pid")
 		if err != nil {
-			return Started{}, m, err
+			return Started{}, m, l, err
 		}
 		defer f.Close()
-		pidns, own = fds[p.IntoPIDs], int(f.Fd())
+		pidns, ours = fds[p.IntoPIDs], int(f.Fd())
 	}
 
 	syscall.ForkLock.Lock()
-	pid, pidfd, failed, errno := fork(c, pidns, own)
+	pid, pidfd, failed, errno := fork(c, pidns, ours)
 	syscall.ForkLock.Unlock()
 
 	runtime.KeepAlive(p)
 	if errno != 0 {
-		return Started{}, m, os.NewSyscallError(failed, errno)
+		return Started{}, m, l, os.NewSyscallError(failed, errno)
 	}
-	return Started{Pid: int(pid), PidFD: os.NewFile(uintptr(pidfd), "pidfd")}, m, nil
+	return Started{Pid: int(pid), PidFD: os.NewFile(uintptr(pidfd), "pidfd")}, m, l, nil
 }
 
 // closeOthers are the child's next steps: it closes every descriptor that its program was not
@@ -144,8 +164,8 @@ func start(p *Program, status *os.File) (Started, mapping, error) {
 // CVE-2016-9962 and CVE-2024-21626), and becomes unreadable through /proc until execve: a
 // process that is not dumpable belongs to root there and cannot be traced (proc(5),
 // PR_SET_DUMPABLE(2const)).
-func closeOthers(fds []int, status int) []step {
-	keep := slices.Clone(append(slices.Clone(fds), 0, 1, 2, status))
+func closeOthers(fds []int) []step {
+	keep := append(slices.Clone(fds), 0, 1, 2)
 	slices.Sort(keep)
 	steps := []step{{nr: unix.SYS_PRCTL, a: [6]uintptr{unix.PR_SET_DUMPABLE, 0}, index: -1}}
 	next := 0

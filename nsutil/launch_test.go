@@ -3,6 +3,7 @@ package nsutil
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"strconv"
@@ -400,4 +401,74 @@ func TestForkedIsAChild(t *testing.T) {
 			t.Errorf("%s: %v, want %v", name, err, syscall.ECHILD)
 		}
 	}
+}
+
+// TestPlaces: a child of a process that keeps places copies no more of its table than up to those, gets what it was
+// given, also what lay far above, and nothing else; after it the places are free. With none left it is a child as ever.
+func TestPlaces(t *testing.T) {
+	if err := KeepPlaces(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(dropPlaces)
+	for _, left := range []int{placeCount, 1} {
+		for i := range places.used {
+			places.used[i] = i >= left
+		}
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		far, err := unix.FcntlInt(w.Fd(), unix.F_DUPFD_CLOEXEC, 5000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.Close()
+		out := os.NewFile(uintptr(far), "out")
+		b := NewBuilder()
+		o := b.File(out, "out")
+		b.Stdio(o, o, o)
+		b.Exec([]string{"/bin/sh"}, []string{"sh", "-c", "while read -r what n; do [ $what != FDSize: ] || echo FDSize: $n; done </proc/self/status; ls /proc/self/fd | wc -l"}, nil)
+		var pids []int
+		st, err := Launch(b.Program(), Watch{Forked: func(pid int) error { pids = append(pids, pid); return nil }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		out.Close()
+		text, err := io.ReadAll(r)
+		r.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := syscall.Wait4(pids[0], nil, 0, nil); err != nil {
+			t.Error(err)
+		}
+		st.close()
+		var size, open int
+		if _, err := fmt.Sscanf(string(text), "FDSize: %d\n%d\n", &size, &open); err != nil {
+			t.Fatalf("%q: %v", text, err)
+		}
+		if open != 4 { // ls has 0, 1, 2 and the directory it reads
+			t.Errorf("%d places left: the child has %d descriptors, want 4", left, open)
+		}
+		if small := size < 1024; small != (left == placeCount) {
+			t.Errorf("%d places left: the child's table has %d numbers", left, size)
+		}
+		for i, used := range places.used {
+			if used != (i >= left) {
+				t.Errorf("%d places left: place %d is in use: %v", left, i, used)
+			}
+			var place, holder unix.Stat_t
+			if err := errors.Join(unix.Fstat(places.numbers[i], &place), unix.Fstat(places.holder, &holder)); err != nil || place.Rdev != holder.Rdev {
+				t.Errorf("%d places left: number %d is not a place any more: %v", left, places.numbers[i], err)
+			}
+		}
+	}
+}
+
+// dropPlaces takes KeepPlaces back.
+func dropPlaces() {
+	for _, n := range append(places.numbers, places.holder) {
+		unix.Close(n)
+	}
+	places.numbers, places.used = nil, nil
 }

@@ -35,6 +35,9 @@ var deadly = []os.Signal{
 func harden(log *slog.Logger) error {
 	debug.SetGCPercent(gcPercent)
 	runtime.GOMAXPROCS(min(runtime.NumCPU(), maxProcs))
+	if err := nsutil.KeepPlaces(); err != nil {
+		return err
+	}
 	if err := nsutil.HeedSignals(); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"syscall"
@@ -21,14 +22,17 @@ type batch struct {
 	steps []step
 }
 
-// step is a request: its number, and what to call it.
+// step is a request: its number, what to call it, and the error that is none.
 type step struct {
-	seq  uint32
-	what string
+	seq      uint32
+	what     string
+	tolerate error // or nil
 }
 
-func (b *batch) add(what string, req *nl.NetlinkRequest) {
-	b.steps = append(b.steps, step{req.Seq, what})
+func (b *batch) add(what string, req *nl.NetlinkRequest) { b.addTolerant(what, req, nil) }
+
+func (b *batch) addTolerant(what string, req *nl.NetlinkRequest, tolerate error) {
+	b.steps = append(b.steps, step{req.Seq, what, tolerate})
 	b.bytes = append(b.bytes, req.Serialize()...)
 }
 
@@ -69,7 +73,7 @@ func (b *batch) take(m syscall.NetlinkMessage, links []seenLink) ([]seenLink, er
 		link, err := parseLink(m.Data)
 		return append(links, link), err
 	case m.Header.Type == unix.NLMSG_ERROR:
-		if err := errno(m.Data); err != nil {
+		if err := errno(m.Data); err != nil && !errors.Is(err, b.steps[0].tolerate) {
 			return nil, fmt.Errorf("%s: %w", b.steps[0].what, err)
 		}
 		b.steps = b.steps[1:]
@@ -104,6 +108,20 @@ func (b *batch) setUp(name string) {
 	req.AddData(info)
 	req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
 	b.add("set "+name+" up", req)
+}
+
+// noLinkLocal keeps a link that is not up yet from giving itself an IPv6 address, whose detection of duplicates,
+// router solicitation and multicast reports the bridge floods to the ports of all pods: with hundreds of pods that is most of
+// what starting one costs the machine. A kernel without IPv6, or a link with too small an MTU for it, has none anyway
+// (EAFNOSUPPORT of inet6_validate_link_af, net/ipv6/addrconf.c).
+func (b *batch) noLinkLocal(name string) {
+	req := nl.NewNetlinkRequest(unix.RTM_SETLINK, unix.NLM_F_ACK)
+	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
+	req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
+	families := nl.NewRtAttr(unix.IFLA_AF_SPEC, nil)
+	families.AddRtAttr(unix.AF_INET6, nil).AddRtAttr(unix.IFLA_INET6_ADDR_GEN_MODE, []byte{nl.IN6_ADDR_GEN_MODE_NONE})
+	req.AddData(families)
+	b.addTolerant("no link-local address of "+name, req, unix.EAFNOSUPPORT)
 }
 
 func parseLink(data []byte) (seenLink, error) {

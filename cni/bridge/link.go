@@ -93,11 +93,13 @@ type veth struct {
 	mtu  int
 }
 
-// createVeth makes the pair in one request: the host side up and a port of the bridge, the peer in the pod's
-// namespace from the start (no move, no rename). ErrAlreadyExists: either name is taken.
+// createVeth makes the pair in one request: the host side a port of the bridge, the peer in the pod's
+// namespace from the start (no move, no rename). Then the host side is set up. ErrAlreadyExists: either name is taken.
 func createVeth(host *os.File, out outcome, pod *os.File) error {
 	var b batch
 	b.add(fmt.Sprintf("create veth %s with peer %s", out.veth.host, out.veth.peer), newVeth(out.veth, out.bridge.Attrs().Index, pod))
+	b.noLinkLocal(out.veth.host)
+	b.setUp(out.veth.host)
 	_, err := b.do(host)
 	if errors.Is(err, unix.EEXIST) {
 		err = errors.Join(err, errdefs.ErrAlreadyExists)
@@ -108,9 +110,7 @@ func createVeth(host *os.File, out outcome, pod *os.File) error {
 // newVeth has one queue: without XDP a veth uses no more, and each costs memory.
 func newVeth(v veth, bridge int, pod *os.File) *nl.NetlinkRequest {
 	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
-	info := nl.NewIfInfomsg(unix.AF_UNSPEC)
-	info.Flags, info.Change = unix.IFF_UP, unix.IFF_UP
-	req.AddData(info)
+	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
 	for _, a := range vethAttrs(v.host, v.mtu) {
 		req.AddData(a)
 	}

@@ -50,10 +50,14 @@ func openPod(path string) (*os.File, error) {
 	return f, nil
 }
 
-// configurePod sets lo and the pod's side of the veth up, and gives it its addresses and default routes.
+// configurePod sets lo and the pod's side of the veth up, and gives it its addresses and default routes. Without an
+// IPv6 address it has no link-local one either.
 func configurePod(sock *os.File, ifName string, addrs []netip.Prefix) error {
 	var first, second batch
 	first.setUp("lo")
+	if !slices.ContainsFunc(addrs, func(a netip.Prefix) bool { return a.Addr().Is6() }) {
+		first.noLinkLocal(ifName)
+	}
 	first.setUp(ifName)
 	first.look(ifName)
 	links, err := first.do(sock)
