@@ -22,7 +22,8 @@ type Start struct {
 	OCI      *specs.Spec
 	Sandbox  *sandbox.Sandbox
 	Prepared *Prepared
-	Attach   string      // an empty directory of the host, where the root is attached on the way
+	Mounts   *os.File    // a bare mount namespace (sandbox.Bare)
+	Attach   string      // an empty directory of the host, where the root is attached for hooks that see the host, too
 	Cgroup   Cgroup      // to join
 	Stdio    [3]*os.File // nil, all three: a terminal
 	PIDNS    *os.File    // a pidfd of the process to share PIDs with; nil: see OCI
@@ -64,13 +65,10 @@ func Compile(s Start) (*nsutil.Program, error) {
 	c.b.Grow(320, 12<<10) // what containers take, with some volumes
 	c.join()
 	c.b.Stage(c.Stages, "fork, join the cgroup")
-	c.b.Chdir(c.Attach)
+	c.leaveHost()
 	c.enterNamespaces()
 	c.b.Stage(c.Stages, "namespaces")
 	c.mountKernel(func(string) bool { return true })
-	if !ownDev(s.OCI) { // what the volume has for it may be anything (CVE-2025-31133)
-		c.null = c.b.CloneHost("/dev/null").FD()
-	}
 	c.b.Stage(c.Stages, "the kernel's file systems")
 	if rootfs := c.attachRoot(); HooksBeforeRoot(s.OCI) {
 		c.root = rootfs
@@ -157,6 +155,20 @@ func (c *compiler) join() {
 	c.schedule()
 }
 
+// leaveHost takes along what the container gets of the host's mounts, and leaves them for a bare namespace. With hooks that run
+// while the container's root is beside the host's, the mounts are copied instead.
+func (c *compiler) leaveHost() {
+	c.cloneCgroups()
+	if !ownDev(c.OCI) { // what the volume has for it may be anything (CVE-2025-31133)
+		c.null = c.b.CloneHost("/dev/null").FD()
+	}
+	if HooksBeforeRoot(c.OCI) {
+		c.b.Chdir(c.Attach)
+	} else {
+		c.b.SetNS(c.b.File(c.Mounts, "bare"), unix.CLONE_NEWNS)
+	}
+}
+
 // enterNamespaces joins the pod's and makes the container's own. The user namespace comes first:
 // it is what gives the right to the rest.
 func (c *compiler) enterNamespaces() {
@@ -209,7 +221,7 @@ func (c *compiler) ownNamespaces() {
 }
 
 // mountKernel makes the mounts of these types, as far as they are not made, that belong to the namespaces
-// the program is in. They are made while the host's /proc and /sys are in sight: in a user namespace the
+// the program is in. They are made while others of proc and sysfs are in sight: in a user namespace the
 // kernel mounts new ones only then (mount_too_revealing, fs/namespace.c).
 func (c *compiler) mountKernel(wanted func(fstype string) bool) {
 	for i, m := range c.OCI.Mounts {
@@ -217,7 +229,7 @@ func (c *compiler) mountKernel(wanted func(fstype string) bool) {
 			continue
 		}
 		if m.Type == cgroupType {
-			c.kernel[i] = c.mountCgroups()
+			c.kernel[i] = mountCgroups(c.b)
 			continue
 		}
 		o := parseOptions(m)
@@ -231,10 +243,12 @@ func (c *compiler) mountKernel(wanted func(fstype string) bool) {
 }
 
 // attachRoot attaches the prepared root file system. What is attached on the way must not travel to the
-// host: a copied mount namespace is still in its peer groups (mount_namespaces(7)).
+// host: a mount namespace copied from its is still in its peer groups (mount_namespaces(7)).
 func (c *compiler) attachRoot() nsutil.FD {
 	rootfs := c.b.File(c.Prepared.Rootfs, "rootfs")
-	c.b.SetAttr(nsutil.CWD, "/", nsutil.MountAttr{Propagation: unix.MS_SLAVE, Recursive: true})
+	if HooksBeforeRoot(c.OCI) {
+		c.b.SetAttr(nsutil.CWD, "/", nsutil.MountAttr{Propagation: unix.MS_SLAVE, Recursive: true})
+	}
 	c.b.AttachHere(rootfs)
 	return rootfs
 }

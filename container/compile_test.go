@@ -42,7 +42,7 @@ func start(t testing.TB, pod *spec.Pod, c *spec.Container) Start {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := Start{OCI: oci, Attach: "/run/tare/rootfs", Prepared: &Prepared{Rootfs: place(t, "rootfs"), Nodes: map[string]*os.File{}}}
+	s := Start{OCI: oci, Attach: "/run/tare/rootfs", Mounts: place(t, "bare"), Prepared: &Prepared{Rootfs: place(t, "rootfs"), Nodes: map[string]*os.File{}}}
 	for _, m := range oci.Mounts {
 		src := Source{IsDir: true}
 		if m.Type == "bind" || m.Type == shmType {

@@ -24,7 +24,11 @@ func (l *launch) podInit(ctx context.Context) (*os.File, error) {
 			return nil, err
 		}
 	}
-	init, err := l.sb.StartInit(ctx, l.Keeper, sandbox.Host{Attach: l.attach, OOMScoreFloor: l.oomFloor})
+	bare, err := l.bare.Get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	init, err := l.sb.StartInit(ctx, l.Keeper, sandbox.Host{Mounts: bare, OOMScoreFloor: l.oomFloor})
 	if err != nil {
 		return nil, err
 	}

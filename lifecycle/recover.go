@@ -88,6 +88,9 @@ func (r *recovery) run(ctx context.Context, broken []store.Broken) error {
 	}
 	r.report("", r.sweep(ctx))
 	crash.Point("recovery.swept")
+	if _, err := r.bare.Get(ctx); err != nil {
+		return fmt.Errorf("recover: %w", err)
+	}
 	r.spares.Fill(ctx)
 	r.awaitEnds()
 	return nil

@@ -74,7 +74,7 @@ type Runtime struct {
 	layout     sandbox.Layout
 	layers     layers
 	bundles    bundles
-	attach     string // empty directory, where programs attach a root on the way
+	attach     string // empty directory, where a root is attached for hooks that see the host, too
 	oomFloor   int    // the lowest oom_score_adj this process may give
 	openFiles  uint64 // the highest RLIMIT_NOFILE it may give
 	cdi        container.CDI
@@ -86,6 +86,7 @@ type Runtime struct {
 	profiles *apparmor.Profiles
 	selinux  *selinux.Labels
 	spares   *sandbox.Spares
+	bare     *sandbox.Bare
 	locks    locks
 	pods     flights[spec.PodID]
 	ctrs     flights[spec.ContainerID]
@@ -128,6 +129,7 @@ func New(o Options, d Deps) (*Runtime, error) {
 		profiles: apparmor.New(d.Log),
 		selinux:  selinux.New(o.SELinux),
 		spares:   sandbox.NewSpares(d.Keeper, d.Log),
+		bare:     sandbox.NewBare(d.Keeper),
 
 		leftovers: newLeftovers(d.Log),
 	}
@@ -157,6 +159,7 @@ func (r *Runtime) Close() {
 	}
 	r.wg.Wait()
 	r.spares.Close()
+	r.bare.Close()
 	r.leftovers.close()
 }
 

@@ -189,6 +189,9 @@ func (l *launch) run(ctx context.Context) (started, error) {
 		OCI: c.OCI, Sandbox: l.sb, Prepared: prepared, Attach: l.attach,
 		Cgroup: join, Stdio: io.child, OOMScoreFloor: l.oomFloor,
 	}
+	if s.Mounts, err = l.bare.Get(ctx); err != nil {
+		return started{}, err
+	}
 	if s.PIDNS, err = l.sharedPIDs(ctx); err != nil {
 		return started{}, err
 	}

@@ -92,8 +92,8 @@ const initOOMScore = -998
 
 // Host is what a program needs to know of the host.
 type Host struct {
-	Attach        string // an empty directory, where a root is attached on the way
-	OOMScoreFloor int    // the lowest oom_score_adj the keeper may give
+	Mounts        *os.File // a bare mount namespace (Bare)
+	OOMScoreFloor int      // the lowest oom_score_adj the keeper may give
 }
 
 // StartInit starts the init of the pod's PID namespace and returns its pidfd, which the caller
@@ -118,7 +118,7 @@ func (s *Sandbox) StartInit(ctx context.Context, k Custody, h Host) (*os.File, e
 func (s *Sandbox) initProgram(pause *os.File, h Host) *nsutil.Program {
 	b := nsutil.NewBuilder()
 	b.WriteFile("/proc/self/oom_score_adj", fmt.Sprint(max(initOOMScore, h.OOMScoreFloor)))
-	b.Chdir(h.Attach)
+	b.SetNS(b.File(h.Mounts, "bare"), unix.CLONE_NEWNS)
 	for _, kind := range []Kind{User, Net, IPC, UTS, Time} {
 		if f := s.Namespaces[kind]; f != nil {
 			b.SetNS(b.File(f, "pod"), kind.Flag())
@@ -132,7 +132,6 @@ func (s *Sandbox) initProgram(pause *os.File, h Host) *nsutil.Program {
 		b.CloneFlags(unix.CLONE_NEWPID)
 		b.Unshare(unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP)
 	}
-	b.SetAttr(nsutil.CWD, "/", nsutil.MountAttr{Propagation: unix.MS_SLAVE, Recursive: true})
 	root := b.Mount("tmpfs", unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV).FD()
 	b.AttachHere(root)
 	b.EnterRoot(root)

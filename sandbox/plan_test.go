@@ -28,6 +28,8 @@ func TestPrograms(t *testing.T) {
 	}
 }
 
+func TestBareProgram(t *testing.T) { golden.Check(t, "bare", bareProgram().String()) }
+
 func TestNothingOfItsOwn(t *testing.T) {
 	p := New("0123456789abcdef", &spec.Pod{Namespaces: spec.Namespaces{Network: spec.ModeNode, IPC: spec.ModeNode}}, Layout{})
 	if p.Program != nil || p.NetNS != "" || p.Shm || len(p.Kinds) != 0 {

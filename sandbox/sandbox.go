@@ -139,19 +139,19 @@ func (p *Plan) namespaces(ctx context.Context, k Custody, spares *Spares) ([]*os
 			return set, nil
 		}
 	}
-	return runProgram(ctx, k, keeper.Run{Key: "sandbox/" + string(p.ID), Program: p.Program, Tether: true}, p.Kinds)
+	return runProgram(ctx, k, keeper.Run{Key: "sandbox/" + string(p.ID), Program: p.Program, Tether: true}, len(p.Kinds))
 }
 
-// runProgram runs a program that makes namespaces and returns them.
-func runProgram(ctx context.Context, k Custody, r keeper.Run, kinds []Kind) ([]*os.File, error) {
+// runProgram runs a program that makes n namespaces and returns them.
+func runProgram(ctx context.Context, k Custody, r keeper.Run, n int) ([]*os.File, error) {
 	ran, err := k.Run(ctx, r)
 	if err != nil {
 		return nil, explain(err)
 	}
 	ran.PidFD.Close()
-	if len(ran.Given) != len(kinds) {
+	if len(ran.Given) != n {
 		closeAll(ran.Given)
-		return nil, fmt.Errorf("make namespaces: got %d of %d descriptors", len(ran.Given), len(kinds))
+		return nil, fmt.Errorf("make namespaces: got %d of %d descriptors", len(ran.Given), n)
 	}
 	return ran.Given, nil
 }

@@ -103,7 +103,7 @@ func (s *Spares) more() bool {
 
 func (s *Spares) makeOne(ctx context.Context) ([]*os.File, error) {
 	key := fmt.Sprintf("sandbox/spare/%d", s.made)
-	return runProgram(ctx, s.keeper, keeper.Run{Key: key, Program: program(&spec.Pod{}, usual), Tether: true}, usual)
+	return runProgram(ctx, s.keeper, keeper.Run{Key: key, Program: program(&spec.Pod{}, usual), Tether: true}, len(usual))
 }
 
 // Close lets the spares go.

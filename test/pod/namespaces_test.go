@@ -78,8 +78,9 @@ func TestPIDModes(t *testing.T) {
 		if got := b.exec("ls -a /proc/1/root/ 2>&1 || true"); strings.Contains(got, "bin") {
 			t.Errorf("root of the pod's init shows %q", got)
 		}
-		if got := a.exec("ps -o args | grep -c ^sleep"); got != "2\n" {
-			t.Errorf("a container sees %s sleeping processes, want its own and its neighbour's", got)
+		neighbour := lastField(procStatus(b.pid())["NSpid"])
+		if got := strings.Fields(a.exec("readlink /proc/" + neighbour + "/ns/pid; readlink /proc/self/ns/pid")); len(got) != 2 || got[0] != got[1] {
+			t.Errorf("a container does not see its neighbour as process %s: namespaces %q", neighbour, got)
 		}
 		a.stop(0)
 		if b.status().State != runtime.ContainerState_CONTAINER_RUNNING {

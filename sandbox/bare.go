@@ -1,0 +1,69 @@
+package sandbox
+
+import (
+	"context"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"tare/keeper"
+	"tare/nsutil"
+)
+
+// Bare is a mount namespace with nothing of the host's in it: what programs take on the way to a container's own, which is
+// copied from where they are. The host's mounts, thousands on a node full of pods, are neither copied then nor in
+// sight of what enters a container. Nobody is in it and nothing else holds it, so that it ends with the daemon.
+type Bare struct {
+	keeper Custody
+
+	mu sync.Mutex
+	ns *os.File // nil: not made yet
+}
+
+// NewBare makes none yet.
+func NewBare(k Custody) *Bare { return &Bare{keeper: k} }
+
+// Get returns the namespace, which stays the Bare's.
+func (b *Bare) Get(ctx context.Context) (*os.File, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ns == nil {
+		made, err := runProgram(ctx, b.keeper, keeper.Run{Key: "sandbox/bare", Program: bareProgram(), Tether: true}, 1)
+		if err != nil {
+			return nil, err
+		}
+		b.ns = made[0]
+	}
+	return b.ns, nil
+}
+
+// Close lets it go.
+func (b *Bare) Close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ns != nil {
+		b.ns.Close()
+	}
+}
+
+// bareProgram makes a root of its own with proc and sysfs: in a user namespace the kernel mounts new ones only while there are
+// such in sight (mount_too_revealing, fs/namespace.c).
+func bareProgram() *nsutil.Program {
+	b := nsutil.NewBuilder()
+	b.Unshare(unix.CLONE_NEWNS)
+	b.SetAttr(nsutil.CWD, "/", nsutil.MountAttr{Propagation: unix.MS_PRIVATE, Recursive: true})
+	kernel := map[string]nsutil.Slot{"proc": b.Mount("proc", 0), "sys": b.Mount("sysfs", 0)}
+	root := b.Mount("tmpfs", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC, nsutil.Option{Key: "mode", Value: "755"}).FD()
+	b.Chdir("/")
+	b.AttachHere(root)
+	b.EnterRoot(root)
+	for _, name := range []string{"proc", "sys"} {
+		b.Mkdir(root, name, 0o755)
+		b.AttachAt(kernel[name].FD(), root, name)
+	}
+	b.SetAttr(root, "", nsutil.MountAttr{Set: unix.MOUNT_ATTR_RDONLY})
+	b.Give("namespace", b.Open("/proc/self/ns/mnt", unix.O_RDONLY))
+	b.Exit()
+	return b.Program()
+}
