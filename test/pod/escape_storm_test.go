@@ -14,7 +14,8 @@ import (
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// members are the processes in cgroups of a container, as the host sees them.
+// members are the processes that live in cgroups of a container, as the host sees them. One that has ended may be listed there
+// until it is reaped, which keeps no cgroup from being removed.
 func members(t *testing.T, id string) (pids []int) {
 	t.Helper()
 	for _, e := range mustReadDir(t, "/proc") {
@@ -22,7 +23,11 @@ func members(t *testing.T, id string) (pids []int) {
 		if err != nil {
 			continue
 		}
-		if text, err := os.ReadFile(filepath.Join("/proc", e.Name(), "cgroup")); err == nil && strings.Contains(string(text), id) {
+		text, err := os.ReadFile(filepath.Join("/proc", e.Name(), "cgroup"))
+		if err != nil || !strings.Contains(string(text), id) {
+			continue
+		}
+		if status := procStatus(pid); status != nil && !(strings.HasPrefix(status["State"], "Z") && status["Threads"] == "1") {
 			pids = append(pids, pid)
 		}
 	}
