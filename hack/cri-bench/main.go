@@ -4,6 +4,7 @@
 //	cri-bench                                     Tare, beside this program
 //	cri-bench --containerd                        and the containerd and runc installed here
 //	cri-bench --cni                               and Tare with containerd's CNI plugins instead of its own network
+//	cri-bench --grpc                              and a server that answers and does nothing else
 //	cri-bench --bin old/bin --bin new/bin         two builds of Tare
 //	cri-bench --endpoint crio=unix:///run/crio/crio.sock --process crio=crio,conmon
 //
@@ -40,6 +41,7 @@ type options struct {
 	processes  list
 	containerd bool
 	cni        bool
+	grpc       bool
 	image      string
 	parts      string
 	rounds     int
@@ -64,6 +66,7 @@ func parse() options {
 	flag.Var(&o.processes, "process", "NAME=comm,comm: names of the processes of the --endpoint NAME; may be repeated")
 	flag.BoolVar(&o.containerd, "containerd", false, "measure the containerd and runc installed here, too")
 	flag.BoolVar(&o.cni, "cni", false, "measure Tare also with the reference CNI plugins: bridge with masquerade, portmap")
+	flag.BoolVar(&o.grpc, "grpc", false, "measure also a server that only answers: what gRPC takes, whoever is asked (life, exec, burst, standing)")
 	flag.StringVar(&o.image, "image", "docker.io/library/busybox:latest", "image with sh, sleep, dd, yes and true")
 	flag.StringVar(&o.parts, "parts", "all", "what is measured, separated by commas: "+strings.Join(partNames(), ", "))
 	flag.IntVar(&o.rounds, "rounds", 100, "pods run one after the other; other work is repeated in proportion")
@@ -166,6 +169,9 @@ func (b *bench) subjects() []*subject {
 	}
 	if b.containerd {
 		all = append(all, b.startContainerd())
+	}
+	if b.grpc {
+		all = append(all, b.startAnswers())
 	}
 	for _, e := range b.endpoints {
 		name, address, _ := strings.Cut(e, "=")

@@ -118,7 +118,7 @@ func (b *bench) startContainerd() *subject {
 		if err := b.configureContainerd(dir, conf); err != nil {
 			return err
 		}
-		cmd, err = startDaemon(ctx, append(s.own.prefix(), "containerd", "--config", conf), dir)
+		cmd, err = startDaemon(ctx, append(s.own.prefix(), "containerd", "--config", conf), dir, s.endpoint)
 		return err
 	}
 	s.end = func() error {
@@ -150,8 +150,39 @@ func (b *bench) configureContainerd(dir, conf string) error {
 	return os.WriteFile(conf, []byte(text), 0o644)
 }
 
+// startAnswers is the server of bin/floor that only answers.
+func (b *bench) startAnswers() *subject {
+	dir := filepath.Join(b.dir, "answers")
+	s := &subject{name: "gRPC alone", endpoint: "unix://" + dir + "/answers.sock", own: newAccounting("answers"), hollow: true}
+	var cmd *exec.Cmd
+	s.start = func(ctx context.Context) (err error) {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+		self, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		argv := []string{filepath.Join(filepath.Dir(self), "floor"), "answers", dir + "/answers.sock"}
+		cmd, err = startDaemon(ctx, append(s.own.prefix(), argv...), dir, s.endpoint)
+		if err == nil {
+			s.processes = processes{pids: []int{cmd.Process.Pid}}
+		}
+		return err
+	}
+	s.stop = func() error {
+		if cmd == nil {
+			return nil
+		}
+		err := cmd.Process.Kill()
+		_ = cmd.Wait() // it was killed
+		return err
+	}
+	return s
+}
+
 // startDaemon executes a daemon and waits for its socket.
-func startDaemon(ctx context.Context, argv []string, dir string) (*exec.Cmd, error) {
+func startDaemon(ctx context.Context, argv []string, dir, endpoint string) (*exec.Cmd, error) {
 	log, err := os.OpenFile(filepath.Join(dir, "daemon.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return nil, err
@@ -165,7 +196,7 @@ func startDaemon(ctx context.Context, argv []string, dir string) (*exec.Cmd, err
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	for {
-		if conn, err := net.Dial("unix", filepath.Join(dir, "containerd.sock")); err == nil {
+		if conn, err := net.Dial("unix", strings.TrimPrefix(endpoint, "unix://")); err == nil {
 			return cmd, conn.Close()
 		}
 		select {

@@ -23,6 +23,7 @@ type subject struct {
 	endpoint  string
 	processes processes
 	userns    bool        // pods with user namespaces are possible
+	hollow    bool        // nothing runs in its pods
 	own       *accounting // nil: it runs elsewhere
 	cgroup    string      // parent of the pods'
 

@@ -2,6 +2,9 @@
 // figures of cri-bench. It speaks to nobody, so nothing but the kernel, and the few system calls that ask it, is in
 // them. Each is repeated, in turn; what is shown is the fastest, which is what the machine can do while nobody
 // disturbs it, and the median, also of the processor time of this process and its children.
+//
+//	floor                    what the kernel takes
+//	floor answers SOCKET     a server for cri-bench --grpc, which answers and does nothing else: what gRPC takes
 package main
 
 import (
@@ -36,6 +39,12 @@ func main() {
 }
 
 func run() (err error) {
+	if len(os.Args) == 3 && os.Args[1] == "answers" {
+		return serveAnswers(os.Args[2])
+	}
+	if len(os.Args) > 1 {
+		return errors.New("usage: floor [answers SOCKET]")
+	}
 	if os.Geteuid() != 0 {
 		return errors.New("namespaces and cgroups need root")
 	}
