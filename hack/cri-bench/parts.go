@@ -96,6 +96,16 @@ func (b *bench) life(ctx context.Context, s *subject) error {
 	for what, took := range l {
 		r.time(s, metric("  "+what), took)
 	}
+	if s.chain == "" {
+		return nil
+	}
+	up, down, err := b.plugins(ctx, s)
+	if err != nil {
+		return fmt.Errorf("plugins: %w", err)
+	}
+	r.time(s, podUpPlugins, up)
+	r.time(s, podUpRest, l.sum(runPod, createContainer, startContainer)-up)
+	r.time(s, podDownPlugins, down)
 	return nil
 }
 

@@ -30,7 +30,7 @@ func (b *bench) attach(name, address string) *subject {
 // tare is a build of Tare; cni is its network, or empty for its own.
 func (b *bench) tare(name, bin string, number int, cni string) *subject {
 	dir := filepath.Join(b.dir, fmt.Sprintf("tare%d", number))
-	s := &subject{name: name, userns: true, own: newAccounting(fmt.Sprintf("tare%d", number))}
+	s := &subject{name: name, userns: true, chain: cni, own: newAccounting(fmt.Sprintf("tare%d", number))}
 	o := node.Options{
 		Bin: bin, Socket: dir + "/tare.sock", State: b.state("tare", number), Root: dir + "/root", Work: dir,
 		Bridge: fmt.Sprintf("tarebench%d", number), Subnet: fmt.Sprintf("10.%d.0.0/16", 93+number), Cgroup: s.own.pods(),
@@ -90,7 +90,7 @@ disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshot
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
       runtime_type = "io.containerd.runc.v2"
   [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "/usr/lib/cni"
+    bin_dir = "`+pluginDir+`"
     conf_dir = %[4]q
   [plugins."io.containerd.grpc.v1.cri".registry]
     config_path = %[5]q

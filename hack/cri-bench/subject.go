@@ -23,6 +23,7 @@ type subject struct {
 	endpoint  string
 	processes processes
 	userns    bool        // pods with user namespaces are possible
+	chain     string      // configuration of the plugins that are executed for its pods; "": there are none, or they are not measured
 	hollow    bool        // nothing runs in its pods
 	own       *accounting // nil: it runs elsewhere
 	cgroup    string      // parent of the pods'
