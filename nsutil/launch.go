@@ -118,18 +118,18 @@ func start(p *Program, status *os.File) (Started, mapping, lent, error) {
 	if l == nil {
 		theirs = append(fds, int(status.Fd()))
 	}
-	preparing := closeOthers(theirs)
-	m, c, steps, blob, err := newChild(3+len(preparing)+len(p.Ops), p.processes(), p.blob)
+	closing := closeOthers(theirs)
+	m, c, steps, blob, err := newChild(4+len(closing)+len(p.Ops), p.processes(), p.blob)
 	if err != nil {
 		return Started{}, m, l, err
 	}
 	given, own := theirs[:len(fds)], theirs[len(fds)]
-	begin := []step{c.unblockSignals()}
+	begin := []step{c.unblockSignals(), hide()}
 	if l != nil {
 		begin = append(begin, c.unshareFiles(slices.Max(theirs)+1)...)
 		c.birth.flags = unix.CLONE_FILES
 	}
-	begin = append(begin, preparing...)
+	begin = append(begin, closing...)
 	copy(steps, begin)
 	p.link(steps[len(begin):], blob, given, own)
 	c.n, c.status = len(begin)+len(p.Ops), uintptr(own)
@@ -159,15 +159,19 @@ func start(p *Program, status *os.File) (Started, mapping, lent, error) {
 	return Started{Pid: int(pid), PidFD: os.NewFile(uintptr(pidfd), "pidfd")}, m, l, nil
 }
 
-// closeOthers are the child's next steps: it closes every descriptor that its program was not
+// hide is the child's next step: it becomes unreadable through /proc until execve. A process that is not dumpable belongs to
+// root there and cannot be traced (proc(5), PR_SET_DUMPABLE(2const)).
+func hide() step {
+	return step{nr: unix.SYS_PRCTL, a: [6]uintptr{unix.PR_SET_DUMPABLE, 0}, index: -1}
+}
+
+// closeOthers are the last steps before the program: the child closes every descriptor that this was not
 // given, so that no other pod's namespace, pipe or log can be reached through it (the class of
-// CVE-2016-9962 and CVE-2024-21626), and becomes unreadable through /proc until execve: a
-// process that is not dumpable belongs to root there and cannot be traced (proc(5),
-// PR_SET_DUMPABLE(2const)).
+// CVE-2016-9962 and CVE-2024-21626).
 func closeOthers(fds []int) []step {
 	keep := append(slices.Clone(fds), 0, 1, 2)
 	slices.Sort(keep)
-	steps := []step{{nr: unix.SYS_PRCTL, a: [6]uintptr{unix.PR_SET_DUMPABLE, 0}, index: -1}}
+	var steps []step
 	next := 0
 	closeRange := func(from, to uint) {
 		steps = append(steps, step{nr: unix.SYS_CLOSE_RANGE, a: [6]uintptr{uintptr(from), uintptr(to), 0}, index: -1})
