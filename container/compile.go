@@ -69,6 +69,9 @@ func Compile(s Start) (*nsutil.Program, error) {
 	c.enterNamespaces()
 	c.b.Stage(c.Stages, "namespaces")
 	c.mountKernel(func(string) bool { return true })
+	if !ownDev(s.OCI) { // what the volume has for it may be anything (CVE-2025-31133)
+		c.null = c.b.CloneHost(hostNull(s.OCI)).FD()
+	}
 	c.b.Stage(c.Stages, "the kernel's file systems")
 	if rootfs := c.attachRoot(); HooksBeforeRoot(s.OCI) {
 		c.root = rootfs
@@ -159,14 +162,20 @@ func (c *compiler) join() {
 // while the container's root is beside the host's, the mounts are copied instead.
 func (c *compiler) leaveHost() {
 	c.cloneCgroups()
-	if !ownDev(c.OCI) { // what the volume has for it may be anything (CVE-2025-31133)
-		c.null = c.b.CloneHost("/dev/null").FD()
-	}
 	if HooksBeforeRoot(c.OCI) {
 		c.b.Chdir(c.Attach)
 	} else {
 		c.b.SetNS(c.b.File(c.Mounts, "bare"), unix.CLONE_NEWNS)
 	}
+}
+
+// hostNull is where the host's /dev/null is when namespaces are made. It has to be cloned then, and not before: what is attached
+// nowhere is cloned again, for each path it covers, only where it was made (may_copy_tree, fs/namespace.c).
+func hostNull(oci *specs.Spec) string {
+	if HooksBeforeRoot(oci) {
+		return "/dev/null"
+	}
+	return sandbox.BareNull
 }
 
 // enterNamespaces joins the pod's and makes the container's own. The user namespace comes first:

@@ -47,6 +47,9 @@ func (b *Bare) Close() {
 	}
 }
 
+// BareNull is the host's /dev/null in a bare namespace.
+const BareNull = "/null"
+
 // bareProgram makes a root of its own with proc and sysfs: in a user namespace the kernel mounts new ones only while there are
 // such in sight (mount_too_revealing, fs/namespace.c).
 func bareProgram() *nsutil.Program {
@@ -54,6 +57,7 @@ func bareProgram() *nsutil.Program {
 	b.Unshare(unix.CLONE_NEWNS)
 	b.SetAttr(nsutil.CWD, "/", nsutil.MountAttr{Propagation: unix.MS_PRIVATE, Recursive: true})
 	kernel := map[string]nsutil.Slot{"proc": b.Mount("proc", 0), "sys": b.Mount("sysfs", 0)}
+	null := b.CloneHost("/dev/null").FD()
 	root := b.Mount("tmpfs", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC, nsutil.Option{Key: "mode", Value: "755"}).FD()
 	b.Chdir("/")
 	b.AttachHere(root)
@@ -62,6 +66,7 @@ func bareProgram() *nsutil.Program {
 		b.Mkdir(root, name, 0o755)
 		b.AttachAt(kernel[name].FD(), root, name)
 	}
+	b.Attach(null, b.Place(root, BareNull, true).FD())
 	b.SetAttr(root, "", nsutil.MountAttr{Set: unix.MOUNT_ATTR_RDONLY})
 	b.Give("namespace", b.Open("/proc/self/ns/mnt", unix.O_RDONLY))
 	b.Exit()

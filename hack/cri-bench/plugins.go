@@ -6,11 +6,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"time"
 
 	"github.com/containernetworking/cni/libcni"
 	"golang.org/x/sys/unix"
+
+	"tare/nsutil"
 )
 
 // pluginDir is where the reference plugins are installed.
@@ -38,15 +39,16 @@ func (b *bench) plugins(ctx context.Context, s *subject) (up, down time.Duration
 }
 
 // newNetNS makes a network namespace.
-func newNetNS() (ns *os.File, err error) {
-	made := make(chan struct{})
-	go func() { // its thread ends with it: that has left the process's namespace
-		defer close(made)
-		runtime.LockOSThread()
-		if err = unix.Unshare(unix.CLONE_NEWNET); err == nil {
-			ns, err = os.Open("/proc/thread-self/ns/net")
-		}
-	}()
-	<-made
-	return ns, err
+func newNetNS() (*os.File, error) {
+	p := nsutil.NewBuilder()
+	p.Unshare(unix.CLONE_NEWNET)
+	p.Give("namespace", p.Open("/proc/self/ns/net", unix.O_RDONLY))
+	p.Exit()
+	made, err := nsutil.Launch(p.Program(), nsutil.Watch{Forked: func(int) error { return nil }})
+	if err != nil {
+		return nil, err
+	}
+	made.PidFD.Close()
+	_, err = unix.Wait4(made.Pid, nil, 0, nil)
+	return made.Given[0], err
 }

@@ -90,7 +90,7 @@ disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshot
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
       runtime_type = "io.containerd.runc.v2"
   [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "`+pluginDir+`"
+    bin_dir = "` + pluginDir + `"
     conf_dir = %[4]q
   [plugins."io.containerd.grpc.v1.cri".registry]
     config_path = %[5]q

@@ -88,23 +88,24 @@ func TestEscapeHunt(t *testing.T) {
 			_ = victim.Process.Kill()
 			_ = victim.Wait() // it was killed
 		}()
-		for _, what := range []string{"root: " + canaryText, "mountinfo: " + mount, "net/dev: " + bridgePrefix} {
-			says(t, said, "escaped: "+what)
-		}
+		says(t, said, "escaped: root: "+canaryText, "escaped: mountinfo: "+mount, "escaped: net/dev: "+bridgePrefix)
 	})
 }
 
-// says reads up to a line.
-func says(t *testing.T, lines *bufio.Scanner, line string) {
+// says reads until all of these lines were there, in any order.
+func says(t *testing.T, lines *bufio.Scanner, wanted ...string) {
 	t.Helper()
 	var others []string
-	for lines.Scan() {
-		if lines.Text() == line {
-			return
+	for len(wanted) > 0 && lines.Scan() {
+		if i := slices.Index(wanted, lines.Text()); i >= 0 {
+			wanted = slices.Delete(wanted, i, i+1)
+		} else {
+			others = append(others, lines.Text())
 		}
-		others = append(others, lines.Text())
 	}
-	t.Fatalf("it did not say %q, but %q: %v", line, others, lines.Err())
+	if len(wanted) > 0 {
+		t.Fatalf("it did not say %q, but %q: %v", wanted, others, lines.Err())
+	}
 }
 
 // untilRunning is an error until a process has used some time.
