@@ -190,7 +190,7 @@ func TestLinkLocal(t *testing.T) {
 		for _, l := range links {
 			if l.Attrs().MasterIndex == bridge.Attrs().Index {
 				ports++
-				if got := linkLocals(t, l.Attrs().Name, ""); got != 0 {
+				if got := linkLocals(t, l.Attrs().Name, "/proc/self/ns/net"); got != 0 {
 					t.Errorf("%s: port %s has %d link-local addresses", test.name, l.Attrs().Name, got)
 				}
 			}
@@ -202,10 +202,10 @@ func TestLinkLocal(t *testing.T) {
 	}
 }
 
-// linkLocals counts a link's, in the namespace at a path, or, without one, the test's.
+// linkLocals counts a link's, in the namespace at a path.
 func linkLocals(t *testing.T, name, netns string) (n int) {
 	t.Helper()
-	count := func() error {
+	err := within(t, netns, func() error {
 		link, err := netlink.LinkByName(name)
 		if err != nil {
 			return err
@@ -217,15 +217,8 @@ func linkLocals(t *testing.T, name, netns string) (n int) {
 			}
 		}
 		return err
-	}
-	if netns != "" {
-		err := within(t, netns, count)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return n
-	}
-	if err := count(); err != nil {
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	return n
