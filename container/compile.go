@@ -22,7 +22,7 @@ type Start struct {
 	OCI      *specs.Spec
 	Sandbox  *sandbox.Sandbox
 	Prepared *Prepared
-	Mounts   *os.File    // a bare mount namespace (sandbox.Bare)
+	Mounts   *os.File    // a bare mount namespace (sandbox.NewBare)
 	Attach   string      // an empty directory of the host, where the root is attached for hooks that see the host, too
 	Cgroup   Cgroup      // to join
 	Stdio    [3]*os.File // nil, all three: a terminal

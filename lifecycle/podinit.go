@@ -24,11 +24,7 @@ func (l *launch) podInit(ctx context.Context) (*os.File, error) {
 			return nil, err
 		}
 	}
-	bare, err := l.bare.Get(ctx)
-	if err != nil {
-		return nil, err
-	}
-	init, err := l.sb.StartInit(ctx, l.Keeper, sandbox.Host{Mounts: bare, OOMScoreFloor: l.oomFloor})
+	init, err := l.sb.StartInit(ctx, l.Keeper, sandbox.Host{Mounts: l.bare, OOMScoreFloor: l.oomFloor})
 	if err != nil {
 		return nil, err
 	}

@@ -88,7 +88,8 @@ func (r *recovery) run(ctx context.Context, broken []store.Broken) error {
 	}
 	r.report("", r.sweep(ctx))
 	crash.Point("recovery.swept")
-	if _, err := r.bare.Get(ctx); err != nil {
+	var err error
+	if r.bare, err = sandbox.NewBare(ctx, r.Keeper); err != nil {
 		return fmt.Errorf("recover: %w", err)
 	}
 	r.spares.Fill(ctx)

@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"context"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -86,7 +87,7 @@ type Runtime struct {
 	profiles *apparmor.Profiles
 	selinux  *selinux.Labels
 	spares   *sandbox.Spares
-	bare     *sandbox.Bare
+	bare     *os.File // see sandbox.NewBare; Recover makes it
 	locks    locks
 	pods     flights[spec.PodID]
 	ctrs     flights[spec.ContainerID]
@@ -129,7 +130,6 @@ func New(o Options, d Deps) (*Runtime, error) {
 		profiles: apparmor.New(d.Log),
 		selinux:  selinux.New(o.SELinux),
 		spares:   sandbox.NewSpares(d.Keeper, d.Log),
-		bare:     sandbox.NewBare(d.Keeper),
 
 		leftovers: newLeftovers(d.Log),
 	}
@@ -159,7 +159,9 @@ func (r *Runtime) Close() {
 	}
 	r.wg.Wait()
 	r.spares.Close()
-	r.bare.Close()
+	if r.bare != nil {
+		r.bare.Close()
+	}
 	r.leftovers.close()
 }
 

@@ -186,11 +186,8 @@ func (l *launch) run(ctx context.Context) (started, error) {
 		return l.drive(ctx, prepared, io)
 	}
 	s := container.Start{
-		OCI: c.OCI, Sandbox: l.sb, Prepared: prepared, Attach: l.attach,
+		OCI: c.OCI, Sandbox: l.sb, Prepared: prepared, Mounts: l.bare, Attach: l.attach,
 		Cgroup: join, Stdio: io.child, OOMScoreFloor: l.oomFloor,
-	}
-	if s.Mounts, err = l.bare.Get(ctx); err != nil {
-		return started{}, err
 	}
 	if s.PIDNS, err = l.sharedPIDs(ctx); err != nil {
 		return started{}, err

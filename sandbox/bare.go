@@ -3,7 +3,6 @@ package sandbox
 import (
 	"context"
 	"os"
-	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -11,40 +10,15 @@ import (
 	"tare/nsutil"
 )
 
-// Bare is a mount namespace with nothing of the host's in it: what programs take on the way to a container's own, which is
+// NewBare makes a mount namespace with nothing of the host's in it: what programs take on the way to a container's own, which is
 // copied from where they are. The host's mounts, thousands on a node full of pods, are neither copied then nor in
-// sight of what enters a container. Nobody is in it and nothing else holds it, so that it ends with the daemon.
-type Bare struct {
-	keeper Custody
-
-	mu sync.Mutex
-	ns *os.File // nil: not made yet
-}
-
-// NewBare makes none yet.
-func NewBare(k Custody) *Bare { return &Bare{keeper: k} }
-
-// Get returns the namespace, which stays the Bare's.
-func (b *Bare) Get(ctx context.Context) (*os.File, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.ns == nil {
-		made, err := runProgram(ctx, b.keeper, keeper.Run{Key: "sandbox/bare", Program: bareProgram(), Tether: true}, 1)
-		if err != nil {
-			return nil, err
-		}
-		b.ns = made[0]
+// sight of what enters a container. Nobody is in it and nothing else holds it, so that it ends when the caller closes it.
+func NewBare(ctx context.Context, k Custody) (*os.File, error) {
+	made, err := runProgram(ctx, k, keeper.Run{Key: "sandbox/bare", Program: bareProgram(), Tether: true}, 1)
+	if err != nil {
+		return nil, err
 	}
-	return b.ns, nil
-}
-
-// Close lets it go.
-func (b *Bare) Close() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.ns != nil {
-		b.ns.Close()
-	}
+	return made[0], nil
 }
 
 // BareNull is the host's /dev/null in a bare namespace.

@@ -92,7 +92,7 @@ const initOOMScore = -998
 
 // Host is what a program needs to know of the host.
 type Host struct {
-	Mounts        *os.File // a bare mount namespace (Bare)
+	Mounts        *os.File // a bare mount namespace (NewBare)
 	OOMScoreFloor int      // the lowest oom_score_adj the keeper may give
 }
 
