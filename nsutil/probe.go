@@ -12,9 +12,9 @@ import (
 // in a child or on a mount that nobody else sees. It returns nil, or why not. Probes that depend on nothing
 // but the kernel and this process's privileges are tried once; the others take what they depend on.
 
-// try runs a program in a child and returns what it gave, once the child has gone. The caller
-// closes the files.
-func try(p *Program) ([]*os.File, error) {
+// Run runs a program in a child and returns what it gave, once the child has gone. The caller
+// closes the files. Not for a process that waits for any child, as the keeper does.
+func Run(p *Program) ([]*os.File, error) {
 	var pids []int
 	st, err := Launch(p, Watch{Forked: func(pid int) error { pids = append(pids, pid); return nil }})
 	for _, pid := range pids {
@@ -35,9 +35,9 @@ func reap(pid int) {
 	}
 }
 
-// tryOne is try for a program that gives one file.
-func tryOne(p *Program) (*os.File, error) {
-	files, err := try(p)
+// runOne is Run for a program that gives one file.
+func runOne(p *Program) (*os.File, error) {
+	files, err := Run(p)
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +52,7 @@ func tryOne(p *Program) (*os.File, error) {
 
 // tryAlone is try for a program that gives nothing.
 func tryAlone(p *Program) error {
-	_, err := try(p)
+	_, err := Run(p)
 	return err
 }
 

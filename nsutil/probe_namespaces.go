@@ -31,7 +31,7 @@ func NewUserNS() (*os.File, error) {
 	b.AwaitMaps(IDMaps{UID: probeIDs, GID: probeIDs})
 	b.Give("namespace", b.Open("/proc/self/ns/user", unix.O_RDONLY))
 	b.Exit()
-	return tryOne(b.Program())
+	return runOne(b.Program())
 }
 
 // NewNetNS makes a network namespace that nobody is in. The caller closes it, and it is gone with
@@ -41,7 +41,7 @@ func NewNetNS() (*os.File, error) {
 	b.CloneFlags(unix.CLONE_NEWNET)
 	b.Give("namespace", b.Open("/proc/self/ns/net", unix.O_RDONLY))
 	b.Exit()
-	return tryOne(b.Program())
+	return runOne(b.Program())
 }
 
 // ProbeTimeNS tries to make a time namespace (Linux 5.6, CONFIG_TIME_NS; time_namespaces(7)) and to

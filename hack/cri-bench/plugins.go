@@ -44,11 +44,9 @@ func newNetNS() (*os.File, error) {
 	p.Unshare(unix.CLONE_NEWNET)
 	p.Give("namespace", p.Open("/proc/self/ns/net", unix.O_RDONLY))
 	p.Exit()
-	made, err := nsutil.Launch(p.Program(), nsutil.Watch{Forked: func(int) error { return nil }})
+	made, err := nsutil.Run(p.Program())
 	if err != nil {
 		return nil, err
 	}
-	made.PidFD.Close()
-	_, err = unix.Wait4(made.Pid, nil, 0, nil)
-	return made.Given[0], err
+	return made[0], nil
 }

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"syscall"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -38,20 +37,6 @@ func allParts(dir string, c *container) []part {
 	}
 }
 
-// launch runs a program and waits for it. The descriptors it gave are returned.
-func launch(b *nsutil.Builder) ([]*os.File, error) {
-	st, err := nsutil.Launch(b.Program(), nsutil.Watch{Forked: func(int) error { return nil }})
-	if st.Pid > 0 {
-		var status syscall.WaitStatus
-		_, werr := syscall.Wait4(st.Pid, &status, 0, nil)
-		err = errors.Join(err, werr)
-	}
-	if st.PidFD != nil {
-		st.PidFD.Close()
-	}
-	return st.Given, err
-}
-
 func execTrue(namespaces bool) func() error {
 	return func() error {
 		b := nsutil.NewBuilder()
@@ -60,7 +45,7 @@ func execTrue(namespaces bool) func() error {
 			b.Unshare(unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS)
 		}
 		b.Exec([]string{"/bin/true"}, []string{"true"}, nil)
-		_, err := launch(b)
+		_, err := nsutil.Run(b.Program())
 		return err
 	}
 }
@@ -76,7 +61,7 @@ func (n *network) makeNamespace() error {
 	b.Unshare(unix.CLONE_NEWNET)
 	b.Give("namespace", b.Open("/proc/self/ns/net", unix.O_RDONLY))
 	b.Exit()
-	given, err := launch(b)
+	given, err := nsutil.Run(b.Program())
 	if err != nil {
 		return err
 	}
