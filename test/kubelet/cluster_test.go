@@ -39,7 +39,7 @@ func TestCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, test := range map[string]func(*testing.T, *apiServer){
-		"projected": testProjected, "eviction": testEviction, "ephemeral": testEphemeral, "recursive": testRecursiveReadOnly,
+		"projected": testProjected, "updates": testUpdates, "eviction": testEviction, "ephemeral": testEphemeral, "recursive": testRecursiveReadOnly,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -131,6 +131,46 @@ containers:
 	const want = "pod/limit 404 64\npod/name 440 projected\nsettings/two 400 2\npassword 440 open\ntoken 440 robot for vault\nread only\n"
 	if got := p.said("reader"); got != want {
 		t.Errorf("the reader says %q, want %q", got, want)
+	}
+}
+
+// testUpdates changes what a running container has mounted: it sees all of the new, but for a sub-path and its environment, which stay.
+func testUpdates(t *testing.T, cluster *apiServer) {
+	weather := func(now string) {
+		cluster.store(t, "configmaps", v1.ConfigMap{
+			TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
+			ObjectMeta: metav1.ObjectMeta{Name: "weather"}, Data: map[string]string{"now": now},
+		})
+	}
+	weather("sun")
+	p := cluster.runPod(t, "updates", `
+volumes:
+- name: all
+  projected:
+    sources:
+    - configMap: {name: weather}
+    - downwardAPI: {items: [{path: mood, fieldRef: {fieldPath: "metadata.annotations['mood']"}}]}
+containers:
+- name: c
+  command: [sleep, "1000000"]
+  env: [{name: NOW, valueFrom: {configMapKeyRef: {name: weather, key: now}}}]
+  volumeMounts: [{name: all, mountPath: /all}, {name: all, mountPath: /then, subPath: now}]
+`)
+	p.ready()
+	const look = "for f in /all/now /all/mood /then; do cat $f; echo -n ' '; done; echo $NOW"
+	if got := p.exec("c", look); got != "sun  sun sun\n" {
+		t.Errorf("at first it sees %q", got)
+	}
+	weather("rain")
+	p.merge(`{"metadata": {"annotations": {"mood": "gloomy"}}}`)
+	err := until("it sees the change", func() error {
+		if got := p.exec("c", look); got != "rain gloomy sun sun\n" {
+			return fmt.Errorf("it sees %q", got)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 

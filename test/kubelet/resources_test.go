@@ -1,6 +1,10 @@
 package kubelet
 
-import "testing"
+import (
+	"fmt"
+	"strconv"
+	"testing"
+)
 
 // TestOOM has a container use more memory than it may.
 func TestOOM(t *testing.T) {
@@ -33,6 +37,43 @@ containers:
 		t.Errorf("the status says %+v", s.Resources)
 	}
 	if err := node.hasLimits(p.id("c"), "50331648", "50000"); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestThrottled has a container want more CPU than it may have: it gets what it may, and the kubelet's metrics tell
+// how often it had to wait.
+func TestThrottled(t *testing.T) {
+	t.Parallel()
+	p := runPod(t, "throttled", `
+containers:
+- name: busy
+  command: [sh, -c, "while :; do :; done"]
+  resources: {limits: {cpu: 50m}}
+`)
+	p.ready()
+	value := func(metrics []byte, name string) float64 {
+		text, _ := p.sample(string(metrics), name, "busy")
+		n, _ := strconv.ParseFloat(text, 64) // 0 as long as there is none
+		return n
+	}
+	err := until("it is throttled", func() error {
+		metrics, err := node.get(p.deadline(), "/metrics/cadvisor")
+		if err != nil {
+			return err
+		}
+		periods, throttled := value(metrics, "container_cpu_cfs_periods_total"), value(metrics, "container_cpu_cfs_throttled_periods_total")
+		used, waited := value(metrics, "container_cpu_usage_seconds_total"), value(metrics, "container_cpu_cfs_throttled_seconds_total")
+		if throttled < 20 {
+			return fmt.Errorf("it was in %.0f of %.0f periods", throttled, periods)
+		}
+		// A period is 100 ms, and what was begun with in one may be finished: the kernel's slice is 5 ms for each CPU.
+		if most := periods * 0.1 * 0.05 * 2; used > most || waited == 0 {
+			return finalError{fmt.Errorf("in %.0f periods it used %.3f s of at most %.3f, and waited for %.3f", periods, used, most, waited)}
+		}
+		return nil
+	})
+	if err != nil {
 		t.Error(err)
 	}
 }

@@ -51,7 +51,7 @@ containers:
 			t.Errorf("%s: not all was to be had", tt.path)
 		}
 		for _, name := range tt.names {
-			if !labelled(string(body), name, p.name, tt.container) {
+			if _, ok := p.sample(string(body), name, tt.container); !ok {
 				t.Errorf("%s has no %s of the pod's container %q", tt.path, name, tt.container)
 			}
 		}
@@ -94,15 +94,17 @@ func metricNames(all []*runtime.Metric) (names []string) {
 	return slices.Compact(names)
 }
 
-// labelled tells whether there is a metric of a pod, and of its container unless that is "".
-func labelled(metrics, name, pod, container string) bool {
+// sample is the value of a metric of a pod, and of its container unless that is "".
+func (p *pod) sample(metrics, name, container string) (value string, ok bool) {
 	for line := range strings.Lines(metrics) {
-		if strings.HasPrefix(line, name+"{") && strings.Contains(line, `pod="`+pod+`"`) && strings.Contains(line, `namespace="default"`) &&
+		if strings.HasPrefix(line, name+"{") && strings.Contains(line, `pod="`+p.name+`"`) && strings.Contains(line, `namespace="default"`) &&
 			(container == "" || strings.Contains(line, `container="`+container+`"`)) {
-			return true
+			_, rest, _ := strings.Cut(line, "} ")
+			value, _, _ = strings.Cut(strings.TrimSpace(rest), " ") // a time may follow
+			return value, true
 		}
 	}
-	return false
+	return "", false
 }
 
 // summarized tells what is missing of a pod in the kubelet's summary.

@@ -51,6 +51,7 @@ func TestStreams(t *testing.T) {
 	p := runPod(t, "streams", `
 containers:
 - {name: cat, command: [cat], stdin: true}
+- {name: terminal, command: [sh, -c, "`+resized+`"], stdin: true, tty: true}
 - {name: web, image: "registry.k8s.io/e2e-test-images/httpd:2.4.39-4"}
 `)
 	p.ready()
@@ -82,9 +83,22 @@ containers:
 	})
 	t.Run("attach", func(t *testing.T) {
 		for name, e := range executors(t, p.address("attach", "cat", url.Values{"input": {"1"}, "output": {"1"}})) {
-			if err := echo(p.deadline(), e); err != nil {
+			if err := converse(p.deadline(), e, "are you there\n", "are you there\n", remotecommand.StreamOptions{}); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
+		}
+	})
+	t.Run("attach to a terminal", func(t *testing.T) {
+		var width uint16 = 100
+		for name, e := range executors(t, p.address("attach", "terminal", url.Values{"input": {"1"}, "output": {"1"}, "tty": {"1"}})) {
+			width++
+			sizes := make(resizes, 1)
+			sizes <- remotecommand.TerminalSize{Width: width, Height: 33}
+			size := fmt.Sprintf("33 %d", width)
+			if err := converse(p.deadline(), e, size+"\n", "it is "+size, remotecommand.StreamOptions{Tty: true, TerminalSizeQueue: sizes}); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			close(sizes)
 		}
 	})
 	t.Run("port-forward", func(t *testing.T) {
@@ -120,14 +134,18 @@ func (r resizes) Next() *remotecommand.TerminalSize {
 	return &size
 }
 
-// echo attaches to cat and leaves when it has heard what it said.
-func echo(ctx context.Context, e remotecommand.Executor) error {
+// resized says of each size that it reads when its terminal has it.
+const resized = `while read size; do until test \"$(stty size)\" = \"$size\"; do sleep 0.1; done; echo it is $size; done`
+
+// converse says something to a container and leaves when it has heard what it wants.
+func converse(ctx context.Context, e remotecommand.Executor, say, want string, options remotecommand.StreamOptions) error {
 	ctx, leave := context.WithCancel(ctx)
-	in, say := io.Pipe()
-	defer say.Close()
-	heard := &listener{want: "are you there\n", heard: leave}
-	go func() { _, _ = io.WriteString(say, heard.want) }() // ends with the pipe
-	err := e.StreamWithContext(ctx, remotecommand.StreamOptions{Stdin: in, Stdout: heard})
+	in, mouth := io.Pipe()
+	defer mouth.Close()
+	heard := &listener{want: want, heard: leave}
+	go func() { _, _ = io.WriteString(mouth, say) }() // ends with the pipe
+	options.Stdin, options.Stdout = in, heard
+	err := e.StreamWithContext(ctx, options)
 	if heard.complete() {
 		return nil
 	}
