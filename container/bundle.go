@@ -38,9 +38,12 @@ func (b *Bundle) Spec() (*specs.Spec, error) {
 	oci, linux, process := *b.OCI, *b.OCI.Linux, *b.OCI.Process
 	oci.Linux, oci.Process = &linux, &process
 	oci.Version = "1.0.2" // some refuse later ones, and all read what only those have, such as a scheduling policy, or pass over it
-	oci.Hostname = ""     // the pod's has it
+	if !owns(b.OCI, specs.UTSNamespace) {
+		oci.Hostname = "" // the pod's has it
+	}
 	oci.Root = &specs.Root{Path: rootPath(), Readonly: b.OCI.Root.Readonly}
 	linux.Seccomp = b.Seccomp
+	linux.NetDevices = nil // moved
 	if process.OOMScoreAdj != nil {
 		adj := max(*process.OOMScoreAdj, b.OOMScoreFloor)
 		process.OOMScoreAdj = &adj
@@ -85,20 +88,11 @@ func strongest(now string, asked uint64) string {
 	return now
 }
 
-// namespaceTypes are what the specification calls the pod's namespaces.
-var namespaceTypes = []struct {
-	kind sandbox.Kind
-	name specs.LinuxNamespaceType
-}{
-	{sandbox.User, specs.UserNamespace}, {sandbox.Net, specs.NetworkNamespace}, {sandbox.IPC, specs.IPCNamespace},
-	{sandbox.UTS, specs.UTSNamespace}, {sandbox.Time, specs.TimeNamespace},
-}
-
 // namespaces are the container's own, and the pod's by descriptors of this process.
 func (b *Bundle) namespaces() ([]specs.LinuxNamespace, error) {
-	out := slices.Clone(b.OCI.Linux.Namespaces)
+	out := slices.DeleteFunc(slices.Clone(b.OCI.Linux.Namespaces), func(n specs.LinuxNamespace) bool { return n.Path != "" }) // the sandbox has it
 	for _, t := range namespaceTypes {
-		if f := b.Sandbox.Namespaces[t.kind]; f != nil {
+		if f := b.Sandbox.Namespaces[t.kind]; f != nil && !owns(b.OCI, t.name) {
 			out = append(out, specs.LinuxNamespace{Type: t.name, Path: fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), f.Fd())})
 		}
 	}

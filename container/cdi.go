@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/containerd/errdefs"
+	"github.com/containernetworking/cni/pkg/utils"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 	"tags.cncf.io/container-device-interface/pkg/cdi"
@@ -97,11 +98,18 @@ func AddEdits(edits *DeviceEdits, more *cdispec.ContainerEdits) (*DeviceEdits, e
 
 // checkEdits refuses what cannot be honoured.
 func checkEdits(e *cdispec.ContainerEdits) error {
-	switch {
-	case len(e.NetDevices) > 0:
-		return fmt.Errorf("network device %s: moving network devices is not supported: %w", e.NetDevices[0].HostInterfaceName, errdefs.ErrFailedPrecondition)
-	case e.IntelRdt != nil:
+	if e.IntelRdt != nil {
 		return fmt.Errorf("intelRdt: resctrl is not supported: %w", errdefs.ErrFailedPrecondition)
+	}
+	for _, d := range e.NetDevices {
+		for _, name := range []string{d.HostInterfaceName, d.Name} {
+			if err := utils.ValidateInterfaceName(name); err != nil {
+				return fmt.Errorf("network device %q: %s: %w", name, err.Msg, errdefs.ErrFailedPrecondition)
+			}
+		}
+	}
+	if err := cdi.ValidateNetDevices(e.NetDevices); err != nil { // two of a name
+		return fmt.Errorf("%w: %w", err, errdefs.ErrFailedPrecondition)
 	}
 	for _, d := range e.DeviceNodes {
 		if !path.IsAbs(d.Path) {

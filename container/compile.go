@@ -130,16 +130,12 @@ type compiler struct {
 	kernel  map[int]nsutil.Slot // the kernel's file systems, mounted but attached nowhere, by their index in the specification
 	cgroups []nsutil.Slot       // likewise, the clone of each directory in Cgroup.Shown
 	root    nsutil.FD           // the container's root, once entered
+	proc    nsutil.FD           // the host's /proc, for a container with kernel parameters
 	null    nsutil.FD           // the host's /dev/null, for a container whose /dev is a volume
 }
 
 // userNS says whether the pod has a user namespace.
 func (c *compiler) userNS() bool { return c.Sandbox.Namespaces[sandbox.User] != nil }
-
-// owns says whether the container has a namespace of its own of this kind.
-func (c *compiler) owns(kind specs.LinuxNamespaceType) bool {
-	return slices.ContainsFunc(c.OCI.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == kind })
-}
 
 // join puts the child into its cgroup before anything else, so that all it does is accounted
 // for, and sets what only the host's root may set.
@@ -156,12 +152,18 @@ func (c *compiler) join() {
 	}
 	c.b.WriteFile("/proc/self/oom_score_adj", fmt.Sprint(max(adj, c.OOMScoreFloor)))
 	c.schedule()
+	if c.OCI.Linux != nil { // hooks have none
+		setMemoryPolicy(c.b, c.OCI.Linux.MemoryPolicy)
+	}
 }
 
 // leaveHost takes along what the container gets of the host's mounts, and leaves them for a bare namespace. With hooks that run
 // while the container's root is beside the host's, the mounts are copied instead.
 func (c *compiler) leaveHost() {
 	c.cloneCgroups()
+	if len(c.OCI.Linux.Sysctl) > 0 {
+		c.proc = c.b.Open("/proc", unix.O_PATH).FD()
+	}
 	if HooksBeforeRoot(c.OCI) {
 		c.b.Chdir(c.Attach)
 	} else {
@@ -186,7 +188,7 @@ func (c *compiler) enterNamespaces() {
 			c.b.SetNS(c.b.File(f, "pod"), kind.Flag())
 		}
 	}
-	if c.owns(specs.UserNamespace) {
+	if owns(c.OCI, specs.UserNamespace) {
 		c.nest()
 		return
 	}
@@ -195,6 +197,7 @@ func (c *compiler) enterNamespaces() {
 	if c.userNS() {
 		c.b.SetIDs(0, 0, nil)
 	}
+	setSysctls(c.b, c.OCI, c.proc)
 }
 
 // joinsLate says whether the container appears among its neighbours as late as a command in it does (enter). Hooks are told
@@ -216,16 +219,19 @@ func (c *compiler) joinPIDs() {
 // ownNamespaces makes the container's own. A PID namespace shows in children only: either the child is
 // born in it, or it forks once more.
 func (c *compiler) ownNamespaces() {
-	const own = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP
+	own := unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | ownFlags(c.OCI)
 	switch {
-	case c.owns(specs.PIDNamespace) && c.userNS():
+	case owns(c.OCI, specs.PIDNamespace) && c.userNS():
 		c.b.Unshare(own | unix.CLONE_NEWPID)
 		c.b.Fork()
-	case c.owns(specs.PIDNamespace):
+	case owns(c.OCI, specs.PIDNamespace):
 		c.b.CloneFlags(unix.CLONE_NEWPID)
 		c.b.Unshare(own)
 	default:
 		c.b.Unshare(own)
+	}
+	if owns(c.OCI, specs.NetworkNamespace) {
+		c.b.LoopbackUp()
 	}
 }
 

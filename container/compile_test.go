@@ -135,6 +135,15 @@ func TestProgramOnCgroupV1(t *testing.T) {
 	golden.Check(t, "container-cgroup1", compile(t, s).String())
 }
 
+// TestAdjustedProgram has what only plugins ask for.
+func TestAdjustedProgram(t *testing.T) {
+	s := start(t, &spec.Pod{Hostname: "web-0"}, &spec.Container{Security: spec.Security{Namespaces: spec.Namespaces{PID: spec.ModeContainer}}})
+	s.OCI.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{Mode: specs.MpolBind, Nodes: "0-1,64", Flags: []specs.MemoryPolicyFlagType{specs.MpolFStaticNodes}}
+	s.OCI.Linux.Namespaces = append(s.OCI.Linux.Namespaces, specs.LinuxNamespace{Type: specs.NetworkNamespace})
+	s.OCI.Linux.Sysctl = map[string]string{"net.core.somaxconn": "77", "kernel.msgmax": "4321"}
+	golden.Check(t, "container-adjusted", compile(t, s).String())
+}
+
 // TestProgramAmongNeighbours joins the PID namespace of others: the last thing before it is confined.
 func TestProgramAmongNeighbours(t *testing.T) {
 	s := start(t, &spec.Pod{Hostname: "web-0"}, &spec.Container{Security: spec.Security{Namespaces: spec.Namespaces{PID: spec.ModePod}}})

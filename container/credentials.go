@@ -139,6 +139,9 @@ func CheckProcess(oci *specs.Spec) error {
 	if adj := p.OOMScoreAdj; adj != nil && (*adj < -1000 || *adj > 1000) {
 		return fmt.Errorf("oom_score_adj %d is not between -1000 and 1000: %w", *adj, errdefs.ErrFailedPrecondition)
 	}
+	if err := checkMemoryPolicy(oci.Linux.MemoryPolicy); err != nil {
+		return err
+	}
 	return checkSchedule(oci)
 }
 

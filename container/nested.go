@@ -21,6 +21,7 @@ import (
 func (c *compiler) nest() {
 	c.b.Unshare(unix.CLONE_NEWNS)
 	c.b.SetIDs(0, 0, nil)
+	setSysctls(c.b, c.OCI, c.proc)
 	c.mountKernel(c.showsPod)
 	c.b.NestUserNS(nsutil.IDMaps{UID: sameIDs(c.OCI.Linux.UIDMappings), GID: sameIDs(c.OCI.Linux.GIDMappings)}, c.joinPIDs)
 	c.ownNamespaces()
@@ -28,7 +29,7 @@ func (c *compiler) nest() {
 
 // showsPod says whether a file system shows a namespace that the container shares.
 func (c *compiler) showsPod(fstype string) bool {
-	return fstype == "sysfs" || fstype == "mqueue" || fstype == "proc" && !c.owns(specs.PIDNamespace)
+	return fstype == "sysfs" || fstype == "mqueue" || fstype == "proc" && !owns(c.OCI, specs.PIDNamespace)
 }
 
 // sameIDs maps the ids that the pod's mappings give it to themselves.

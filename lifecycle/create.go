@@ -242,6 +242,9 @@ func (d *draft) assemble(ctx context.Context, lowers []string) error {
 	if err := d.adjust(ctx, request); err != nil {
 		return err
 	}
+	if err := container.CheckNamespaces(d.rec.OCI, &d.pod.Spec); err != nil {
+		return fmt.Errorf("devices and plugins: %w", err)
+	}
 	u := d.rec.OCI.Process.User
 	d.rec.User = store.User{UID: u.UID, GID: u.GID, Groups: u.AdditionalGids}
 	if len(d.rec.Volumes) > 0 {

@@ -52,6 +52,9 @@ func (d *draft) adjust(ctx context.Context, request container.Request) error {
 	if err := container.CheckProcess(d.rec.OCI); err != nil {
 		return fmt.Errorf("NRI: adjustment of %w", err)
 	}
+	if d.rec.OCI.Linux.MemoryPolicy != nil && d.live.driven != nil { // those that know it are newer than most
+		return fmt.Errorf("NRI: adjustment of memory_policy is not supported for OCI runtimes (handler %s): %w", d.live.driven.Name, errdefs.ErrFailedPrecondition)
+	}
 	if d.rec.OCI.Linux.Seccomp == nil || d.live.driven != nil { // an OCI runtime may know more
 		return nil
 	}

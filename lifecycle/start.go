@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tare/cgroup"
+	"tare/cni"
 	"tare/container"
 	"tare/crash"
 	"tare/keeper"
@@ -154,6 +155,15 @@ func (l *launch) run(ctx context.Context) (started, error) {
 		return started{}, err
 	}
 	c, live := l.ctr, l.live
+	sb, release, err := container.Sandbox(c.OCI, l.sb)
+	if err != nil {
+		return started{}, err
+	}
+	defer release()
+	l.sb = sb
+	if err := cni.MoveDevices(l.sb.Namespaces[sandbox.Net], container.Devices(c.OCI)); err != nil {
+		return started{}, err
+	}
 	prepared, err := l.prepare(ctx)
 	if err != nil {
 		return started{}, err
@@ -302,6 +312,10 @@ func explainExec(command, cwd string, err error) error {
 		return fmt.Errorf("exec %q: command, arguments and variables are more than the kernel takes: %w: %w", command, err, errdefs.ErrInvalidArgument)
 	case oe.Name == nsutil.OpSetLabel: // a profile that was unloaded since the create
 		return fmt.Errorf("linux.security_context: %w: %w", err, errdefs.ErrFailedPrecondition)
+	case oe.Name == nsutil.OpMemoryPolicy: // nodes that there are none of, or that the cpuset leaves out
+		return fmt.Errorf("memory_policy: %w: %w", err, errdefs.ErrFailedPrecondition)
+	case strings.HasPrefix(oe.Detail, "sys/"): // which the kernel does not have, or not with this value
+		return fmt.Errorf("sysctl: %w: %w", err, errdefs.ErrFailedPrecondition)
 	case oe.Name == nsutil.OpScheduler: // what the cgroup or the processors have no room for
 		return fmt.Errorf("scheduler: %w: %w", err, errdefs.ErrFailedPrecondition)
 	case oe.Name == "chdir" && oe.Detail == cwd:

@@ -1,6 +1,7 @@
 package nri
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -53,12 +54,9 @@ func newAdjustment(raw *adaptation.ContainerAdjustment) (*Adjustment, error) {
 func unsupported(l *adaptation.LinuxContainerAdjustment) error {
 	rdt := l.GetRdt() // the library always gives one
 	return refused("adjustment", map[string]bool{
-		"cgroups_path":  l.GetCgroupsPath() != "",
-		"memory_policy": l.GetMemoryPolicy() != nil,
-		"namespaces":    len(l.GetNamespaces()) > 0,
-		"net_devices":   len(l.GetNetDevices()) > 0,
-		"rdt":           rdt.GetClosId() != nil || rdt.GetSchemata() != nil || rdt.GetEnableMonitoring() != nil || rdt.GetRemove(),
-		"sysctl":        len(l.GetSysctl()) > 0,
+		"cgroups_path": l.GetCgroupsPath() != "",
+		"namespaces":   slices.ContainsFunc(l.GetNamespaces(), func(n *adaptation.LinuxNamespace) bool { return procKinds[namespaceType(n)] == "" }),
+		"rdt":          rdt.GetClosId() != nil || rdt.GetSchemata() != nil || rdt.GetEnableMonitoring() != nil || rdt.GetRemove(),
 	})
 }
 
@@ -101,6 +99,11 @@ func (a *Adjustment) addEdits() {
 		}
 		a.Edits.DeviceNodes = append(a.Edits.DeviceNodes, node)
 	}
+	for name, d := range a.raw.GetLinux().GetNetDevices() {
+		if _, removed := api.IsMarkedForRemoval(name); !removed {
+			a.Edits.NetDevices = append(a.Edits.NetDevices, &cdi.LinuxNetDevice{HostInterfaceName: name, Name: cmp.Or(d.GetName(), name)})
+		}
+	}
 	for stage, hooks := range map[string][]*adaptation.Hook{
 		"prestart": a.raw.GetHooks().GetPrestart(), "createRuntime": a.raw.GetHooks().GetCreateRuntime(),
 		"createContainer": a.raw.GetHooks().GetCreateContainer(), "startContainer": a.raw.GetHooks().GetStartContainer(),
@@ -129,6 +132,14 @@ func (a *Adjustment) Apply(oci *specs.Spec) {
 	}
 	oci.Process.IOPriority = a.raw.GetLinux().GetIoPriority().ToOCI()
 	oci.Process.Scheduler = a.raw.GetLinux().GetScheduler().ToOCI()
+	oci.Linux.MemoryPolicy = a.raw.GetLinux().GetMemoryPolicy().ToOCI()
+	a.setNamespaces(oci.Linux)
+	a.setSysctls(oci.Linux)
+	for name := range a.raw.GetLinux().GetNetDevices() {
+		if key, removed := api.IsMarkedForRemoval(name); removed && a.raw.Linux.NetDevices[key] == nil {
+			delete(oci.Linux.NetDevices, key)
+		}
+	}
 	oci.Linux.Seccomp = seccompPolicy(a.raw.GetLinux().GetSeccompPolicy())
 	gone := removedOf(a.raw.Mounts, func(m *adaptation.Mount) string { return m.Destination })
 	oci.Mounts = slices.DeleteFunc(oci.Mounts, func(m specs.Mount) bool { return gone[m.Destination] })
@@ -172,6 +183,44 @@ func (a *Adjustment) annotate(oci *specs.Spec) {
 		}
 	}
 	oci.Annotations = out
+}
+
+// procKinds are the namespaces that plugins may change, by what the specification calls them, and what /proc/PID/ns does.
+var procKinds = map[specs.LinuxNamespaceType]string{specs.NetworkNamespace: "net", specs.IPCNamespace: "ipc", specs.UTSNamespace: "uts"}
+
+func namespaceType(n *adaptation.LinuxNamespace) specs.LinuxNamespaceType {
+	name, _ := n.IsMarkedForRemoval()
+	return specs.LinuxNamespaceType(name)
+}
+
+// setNamespaces has the container join the namespaces that there is a path of, have those of its own that there is none of, and be in the
+// host's of what is removed.
+func (a *Adjustment) setNamespaces(l *specs.Linux) {
+	list := a.raw.GetLinux().GetNamespaces()
+	gone := removedOf(list, func(n *adaptation.LinuxNamespace) string { return n.Type })
+	for _, n := range list {
+		entry := specs.LinuxNamespace{Type: namespaceType(n), Path: n.Path}
+		if _, removed := n.IsMarkedForRemoval(); removed {
+			if !gone[string(entry.Type)] {
+				continue
+			}
+			entry.Path = "/proc/self/ns/" + procKinds[entry.Type]
+		}
+		l.Namespaces = append(slices.DeleteFunc(l.Namespaces, func(o specs.LinuxNamespace) bool { return o.Type == entry.Type }), entry)
+	}
+}
+
+// setSysctls has nothing to remove: a container has none of its own.
+func (a *Adjustment) setSysctls(l *specs.Linux) {
+	for key, value := range a.raw.GetLinux().GetSysctl() {
+		if _, removed := api.IsMarkedForRemoval(key); removed {
+			continue
+		}
+		if l.Sysctl == nil {
+			l.Sysctl = map[string]string{}
+		}
+		l.Sysctl[key] = value
+	}
 }
 
 // removeDevices removes nodes, and the rules by which they could be made again.

@@ -58,6 +58,8 @@ func wireContainer(c *store.Container) *adaptation.Container {
 			OomScoreAdj: api.Int(c.OCI.Process.OOMScoreAdj),
 			CgroupsPath: c.CgroupPath,
 			IoPriority:  api.FromOCILinuxIOPriority(c.OCI.Process.IOPriority),
+			NetDevices:  api.FromOCILinuxNetDevices(c.OCI.Linux.NetDevices),
+			Sysctl:      maps.Clone(c.OCI.Linux.Sysctl),
 			Scheduler:   api.FromOCILinuxScheduler(c.OCI.Process.Scheduler),
 			SeccompProfile: &adaptation.SecurityProfile{
 				ProfileType: profiles[c.Spec.Security.Seccomp.Kind], LocalhostRef: c.Spec.Security.Seccomp.Name,

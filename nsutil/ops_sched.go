@@ -39,3 +39,22 @@ func (b *Builder) IOPriority(class, level uint64, detail string) {
 	const process, classShift = 1, 13 // IOPRIO_WHO_PROCESS, IOPRIO_CLASS_SHIFT
 	b.add("ioprio_set", detail, unix.SYS_IOPRIO_SET, Imm(process), Imm(0), Imm(class<<classShift|level))
 }
+
+// OpMemoryPolicy is the name of the operation that sets a memory policy.
+const OpMemoryPolicy = "set_mempolicy"
+
+// MemoryPolicy sets from which NUMA nodes the process gets memory, set_mempolicy(2): mode is one of MPOL_… with flags, nodes
+// a mask, the lowest first. The process has to be in its cpuset, whose nodes are all that count. Processes it forks, and what it
+// executes, inherit it.
+func (b *Builder) MemoryPolicy(mode uint64, nodes []uint64, detail string) {
+	mask := Imm(0)
+	if len(nodes) > 0 {
+		at := b.reserve(8*len(nodes), 8)
+		for i, word := range nodes {
+			b.putU64(at+uint32(8*i), word)
+		}
+		mask = blobArg(at)
+	}
+	// The kernel reads one bit less than it is told (get_nodes, mm/mempolicy.c).
+	b.add(OpMemoryPolicy, detail, unix.SYS_SET_MEMPOLICY, Imm(mode), mask, Imm(uint64(64*len(nodes)+1)))
+}

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -135,7 +134,7 @@ func program(pod *spec.Pod, kinds []Kind) *nsutil.Program {
 	}
 	sysctls := sysctls(pod)
 	for _, name := range slices.Sorted(maps.Keys(sysctls)) {
-		b.WriteFile(sysctlPath(name), sysctls[name])
+		b.WriteFile("/proc/"+spec.SysctlPath(name), sysctls[name])
 	}
 	if pod.Clocks != nil {
 		shiftClocks(b, pod)
@@ -199,19 +198,4 @@ func sysctls(pod *spec.Pod) map[string]string {
 	}
 	maps.Copy(out, pod.Sysctls)
 	return out
-}
-
-// sysctlPath is where the kernel has a sysctl: dots separate, slashes inside a name stand for
-// dots in it (sysctl(8)).
-func sysctlPath(name string) string {
-	path := strings.Map(func(r rune) rune {
-		switch r {
-		case '.':
-			return '/'
-		case '/':
-			return '.'
-		}
-		return r
-	}, name)
-	return "/proc/sys/" + path
 }

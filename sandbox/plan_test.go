@@ -37,18 +37,6 @@ func TestNothingOfItsOwn(t *testing.T) {
 	}
 }
 
-func TestSysctlPath(t *testing.T) {
-	for name, want := range map[string]string{
-		"kernel.shmmax":                       "/proc/sys/kernel/shmmax",
-		"net.ipv4.conf.eth0/100.rp_filter":    "/proc/sys/net/ipv4/conf/eth0.100/rp_filter",
-		"net.ipv4.ip_unprivileged_port_start": "/proc/sys/net/ipv4/ip_unprivileged_port_start",
-	} {
-		if got := sysctlPath(name); got != want {
-			t.Errorf("sysctlPath(%q) = %q, want %q", name, got, want)
-		}
-	}
-}
-
 func TestFiles(t *testing.T) {
 	data, err := resolv(spec.DNS{Servers: []string{"10.0.0.10", "10.0.0.11"}, Searches: []string{"a.svc", "svc"}, Options: []string{"ndots:5"}})
 	if want := "search a.svc svc\nnameserver 10.0.0.10\nnameserver 10.0.0.11\noptions ndots:5\n"; err != nil || string(data) != want {

@@ -130,7 +130,7 @@ func TestBadCDI(t *testing.T) {
 		{"node-default", "deviceNodes: [{path: /dev/null, type: c, major: 1, minor: 11}]", []string{"/dev/null"}},
 		{"hook", "hooks: [{hookName: createContainer, path: vendor-hook}]", []string{"vendor-hook"}},
 		{"hook-timeout", "hooks: [{hookName: createContainer, path: /usr/bin/vendor-hook, timeout: -1}]", []string{"/usr/bin/vendor-hook", "timeout"}},
-		{"network", "netDevices: [{hostInterfaceName: eth7, name: eth0}]", []string{"eth7"}},
+		{"network", "netDevices: [{hostInterfaceName: eth7, name: a/b}]", []string{"a/b"}},
 		{"rdt", "intelRdt: {closID: gold}", []string{"intelRdt"}},
 	}
 	for _, tt := range tests {

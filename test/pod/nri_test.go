@@ -387,11 +387,32 @@ func TestBadPlugin(t *testing.T) {
 				return fmt.Errorf("no variables on this node, such as %s", a.Env[0].Key)
 			},
 		}, "create", codes.FailedPrecondition, []string{"no variables on this node, such as A"}},
-		{"wants a namespace", &plugin{create: adjust(func(a *api.ContainerAdjustment) {
-			a.AddOrReplaceNamespace(&api.LinuxNamespace{Type: "network", Path: "/proc/1/ns/net"})
+		{"wants another PID namespace", &plugin{create: adjust(func(a *api.ContainerAdjustment) {
+			a.AddOrReplaceNamespace(&api.LinuxNamespace{Type: "pid", Path: "/proc/1/ns/pid"})
 		})}, "create", codes.FailedPrecondition, []string{"linux.namespaces", "not supported"}},
-		{"wants a sysctl of the pod", &plugin{create: adjust(func(a *api.ContainerAdjustment) { a.SetLinuxSysctl("net.core.somaxconn", "5") })},
-			"create", codes.FailedPrecondition, []string{"linux.sysctl", "not supported"}},
+		{"wants a namespace that is none", &plugin{create: adjust(func(a *api.ContainerAdjustment) {
+			a.AddOrReplaceNamespace(&api.LinuxNamespace{Type: "network", Path: "/proc/1/ns/ipc"})
+		})}, "start", codes.FailedPrecondition, []string{"network namespace", "/proc/1/ns/ipc"}},
+		{"wants a sysctl of the host", &plugin{create: adjust(func(a *api.ContainerAdjustment) { a.SetLinuxSysctl("kernel.pid_max", "500") })},
+			"create", codes.FailedPrecondition, []string{"sysctl kernel.pid_max", "would change the host"}},
+		{"wants a sysctl of another's namespace", &plugin{create: adjust(func(a *api.ContainerAdjustment) {
+			a.AddOrReplaceNamespace(&api.LinuxNamespace{Type: "ipc", Path: "/proc/1/ns/ipc"})
+			a.SetLinuxSysctl("kernel.msgmax", "500")
+		})}, "create", codes.FailedPrecondition, []string{"sysctl kernel.msgmax", "/proc/1/ns/ipc"}},
+		{"wants a sysctl that there is none of", &plugin{create: adjust(func(a *api.ContainerAdjustment) { a.SetLinuxSysctl("net.core.no_such", "5") })},
+			"start", codes.FailedPrecondition, []string{"sysctl", "net/core/no_such"}},
+		{"wants a sysctl that takes another value", &plugin{create: adjust(func(a *api.ContainerAdjustment) { a.SetLinuxSysctl("net.core.somaxconn", "many") })},
+			"start", codes.FailedPrecondition, []string{"sysctl", "net/core/somaxconn", "many", "invalid argument"}},
+		{"wants memory of what is no node", &plugin{create: adjust(func(a *api.ContainerAdjustment) { a.SetLinuxMemoryPolicy(api.MpolMode_MPOL_BIND, "1-0") })},
+			"create", codes.FailedPrecondition, []string{"NRI", "memory_policy.nodes", "1-0"}},
+		{"wants memory of a node that is not there", &plugin{create: adjust(func(a *api.ContainerAdjustment) { a.SetLinuxMemoryPolicy(api.MpolMode_MPOL_BIND, "777") })},
+			"start", codes.FailedPrecondition, []string{"memory_policy", "MPOL_BIND 777"}},
+		{"wants a network device that is not there", &plugin{create: adjust(func(a *api.ContainerAdjustment) {
+			a.AddLinuxNetDevice("no-such", &api.LinuxNetDevice{Name: "data0"})
+		})}, "start", codes.FailedPrecondition, []string{"network device no-such", "data0"}},
+		{"wants a network device of a bad name", &plugin{create: adjust(func(a *api.ContainerAdjustment) {
+			a.AddLinuxNetDevice("much-too-long-a-name", &api.LinuxNetDevice{Name: "data0"})
+		})}, "create", codes.FailedPrecondition, []string{"much-too-long-a-name"}},
 		{"wants a mount from nowhere", &plugin{create: adjust(func(a *api.ContainerAdjustment) {
 			a.AddMount(&api.Mount{Source: "/no/such", Destination: "/x", Type: "bind", Options: []string{"bind"}})
 		})}, "create", codes.FailedPrecondition, []string{"/no/such"}},
