@@ -11,11 +11,14 @@ type Duration time.Duration
 // UnmarshalText reads a span, which is never negative.
 func (d *Duration) UnmarshalText(text []byte) error {
 	span, err := time.ParseDuration(string(text))
-	if err == nil && span < 0 {
-		err = fmt.Errorf("%q is negative", text)
+	if err != nil {
+		return fmt.Errorf("%q is no span of time such as \"1m30s\"", text)
+	}
+	if span < 0 {
+		return fmt.Errorf("%q is negative", text)
 	}
 	*d = Duration(span)
-	return err
+	return nil
 }
 
 // MarshalText writes the span.

@@ -75,17 +75,21 @@ func (c *Config) read(file string, origins Origins) error {
 	if err != nil {
 		return err
 	}
-	if err := decode(file, data, c); err != nil {
+	err = decode(file, data, c)
+	places := keyPlaces(data)
+	if wrong := places.numbers(); len(wrong) > 0 {
+		return places.say(file, wrong) // better than what the decoder says of them, if anything
+	}
+	if err != nil {
 		return err
 	}
-	for key, at := range keyPlaces(data) {
-		origins[key] = Origin{file, at.Line, at.Column}
+	if wrong := places.capitals(); len(wrong) > 0 {
+		return places.say(file, wrong)
 	}
-	var errs []error
-	for _, p := range c.check() { // of this file: the ones before were in order
-		errs = append(errs, fmt.Errorf("%s: %w", origins[p.key], p))
+	for key, at := range places.keys {
+		origins[key] = Origin{file, at.line, at.column}
 	}
-	return errors.Join(errs...)
+	return places.say(file, c.check()) // of this file: the ones before were in order
 }
 
 func decode(file string, data []byte, c *Config) error {
@@ -100,7 +104,7 @@ func decode(file string, data []byte, c *Config) error {
 		return errors.Join(errs...)
 	}
 	if wrong, ok := errors.AsType[*toml.DecodeError](err); ok {
-		return misread(file, wrong, strings.TrimPrefix(wrong.Error(), "toml: "))
+		return misread(file, wrong, inWords(strings.TrimPrefix(wrong.Error(), "toml: ")))
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", file, err)

@@ -90,6 +90,17 @@ keep = 100
 		{name: "no number", text: "tracing.sampling_ratio = nan\n", errs: []string{"tracing.sampling_ratio"}},
 		{name: "negative keep", text: "tracing.keep = -1\n", errs: []string{"tracing.keep", "-1"}},
 		{name: "level", text: "\n[log]\n  level = 'loud'\n", errs: []string{":3:3: log.level", "loud"}},
+		{name: "string for a list", text: "cni.bin_dirs = 'x'\n", errs: []string{":1:16: cni.bin_dirs: found a string, but the value has to be a list of strings"}},
+		{name: "number for a section", text: "cni = 1\n", errs: []string{":1:7: cni: found an integer, but the value has to be a table"}},
+		{name: "list of sections", text: "[[cni]]\nbridge = 'x'\n", errs: []string{":1:3: cni: a table is in single brackets"}},
+		{name: "large port", text: "streaming.port = 65536\n", errs: []string{":1:18: streaming.port: 65536 is not between 0 and 65535"}},
+		{name: "span without unit", text: "\n[cni]\ntimeout = 30\n", errs: []string{":3:1: cni.timeout: a span of time is in quotes"}},
+		{name: "span that is no span", text: "cni.timeout = true\n", errs: []string{":1:1: cni.timeout: a span of time is in quotes"}},
+		{name: "capitals", text: "[CNI]\nbridge = 'x'\n", errs: []string{":2:1: CNI.bridge: unknown key"}},
+		{name: "capitals in an option", text: "cni.Bridge = 'x'\n", errs: []string{":1:1: cni.Bridge: unknown key"}},
+		{name: "handler without binary", text: "\n[handlers.runc]\n", errs: []string{":2:2: handlers.runc.binary"}},
+		{name: "handler's name", text: "[log]\nlevel = 'info'\n[handlers.RunC]\nbinary = '/b'\n", errs: []string{":3:2: handlers.RunC: \"RunC\" is not"}},
+		{name: "built-in handler", text: "handlers.tare.binary = '/b'\n", errs: []string{":1:1: handlers.tare: \"tare\" is a built-in handler"}},
 		{name: "level in one line", text: "\nlog = {level = 'loud'}\n", errs: []string{":2:8: log.level", "loud"}},
 	}
 	for _, tt := range tests {
