@@ -5,7 +5,9 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // place writes files below a directory, and returns the path of config.toml there.
@@ -67,5 +69,42 @@ func TestBadDropIn(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestDropInThatIsNone: what is no file is refused by its name, and nothing waits for who may write into it.
+func TestDropInThatIsNone(t *testing.T) {
+	for name, makeIt := range map[string]func(path string) error{
+		"directory":   func(path string) error { return os.Mkdir(path, 0o755) },
+		"pipe":        func(path string) error { return syscall.Mkfifo(path, 0o644) },
+		"loop":        func(path string) error { return os.Symlink(path, path) },
+		"link astray": func(path string) error { return os.Symlink("/nowhere", path) },
+		"device":      func(path string) error { return os.Symlink("/dev/zero", path) },
+	} {
+		path := place(t, map[string]string{"config.toml": ""})
+		dropIn := filepath.Join(filepath.Dir(path), "config.d", "10.toml")
+		if err := makeIt(dropIn); err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error, 1)
+		go func() { // ends with the test program, if Load waits for ever
+			_, _, err := Load(path)
+			done <- err
+		}()
+		select {
+		case err := <-done:
+			if err == nil || !strings.Contains(err.Error(), dropIn) {
+				t.Errorf("%s: error %v, want one that names %s", name, err, dropIn)
+			}
+		case <-time.After(5 * time.Second):
+			t.Errorf("%s: still being read", name)
+		}
+	}
+	path := place(t, map[string]string{"config.toml": ""})
+	if err := os.Symlink(os.DevNull, filepath.Join(filepath.Dir(path), "config.d", "10.toml")); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := Load(path); err != nil {
+		t.Errorf("a link to %s: %v", os.DevNull, err)
 	}
 }

@@ -62,11 +62,29 @@ func find(path string) (files []string, err error) {
 		return nil, err
 	}
 	for _, e := range entries {
-		if strings.HasSuffix(e.Name(), ".toml") && !strings.HasPrefix(e.Name(), ".") { // not what an editor keeps beside it
-			files = append(files, filepath.Join(dir, e.Name()))
+		if !strings.HasSuffix(e.Name(), ".toml") || strings.HasPrefix(e.Name(), ".") { // what an editor keeps beside it
+			continue
 		}
+		file := filepath.Join(dir, e.Name())
+		if err := readable(file); err != nil {
+			return nil, err
+		}
+		files = append(files, file)
 	}
 	return files, nil
+}
+
+// readable refuses what reading would wait for, or never come to the end of: a daemon that reloads would hang there.
+// A link to /dev/null is an empty file, as systemd's administrators have it.
+func readable(file string) error {
+	st, err := os.Stat(file)
+	if err != nil || st.Mode().IsRegular() {
+		return err
+	}
+	if null, err := os.Stat(os.DevNull); err == nil && os.SameFile(st, null) {
+		return nil
+	}
+	return fmt.Errorf("read %s: it is not a regular file", file)
 }
 
 // read reads one file over what c is, and notes what it sets.
