@@ -111,8 +111,15 @@ type service struct {
 	log      *slog.Logger
 	notify   *notifier
 	hangups  chan os.Signal
-	former   *settings // to go back to if the daemon cannot be built with what was reloaded
-	served   bool      // the daemon could be built, and is built again for as long as it takes
+	former   *former // to go back to if the daemon cannot be built with what was reloaded
+	refused  error   // why the last reload changed nothing, until the next
+	served   bool    // the daemon could be built, and is built again for as long as it takes
+}
+
+// former is what a reload replaces.
+type former struct {
+	settings settings
+	log      *slog.Logger
 }
 
 // serve runs the daemon until ctx ends. A keeper that is lost, is no reason to end: everything
@@ -160,7 +167,7 @@ func (v *service) run(ctx context.Context, mine *instance) error {
 			v.log.Error("starting over", "err", err)
 		case err != nil && v.former != nil:
 			v.log.Error("the configuration read again cannot be served, going back to the former", "err", err)
-			v.settings, v.former = *v.former, nil
+			v.settings, v.log, v.former, v.refused = v.former.settings, v.former.log, nil, err
 		case err != nil && v.served && ctx.Err() == nil:
 			v.log.Error("starting over did not work, trying again", "err", err)
 		default:
@@ -220,7 +227,7 @@ func (v *service) once(ctx context.Context, left *lifecycle.Estate) (estate *lif
 		"version", version, "keeper", d.keeper.Pid(), "dur", time.Since(start))
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }() // ends with shutdown
-	v.told(v.notify.ready())
+	v.tellReady()
 	watched, stop := context.WithCancel(ctx)
 	var watchdog sync.WaitGroup
 	watchdog.Go(func() { v.notify.watch(watched, s.Listen, log) })
@@ -251,8 +258,8 @@ func (v *service) wait(ctx context.Context, d *daemon, served <-chan error) erro
 				return errReload
 			}
 			v.log.Error("reload: the configuration stays as it was", "err", err)
-			v.told(v.notify.ready())
-			v.told(v.notify.status("serving; reload failed: %v", err))
+			v.refused = err
+			v.tellReady()
 		}
 	}
 }
@@ -263,9 +270,17 @@ func (v *service) reload() error {
 	if err != nil {
 		return err
 	}
-	former := v.settings
-	v.settings, v.log, v.former = s, log, &former
+	v.former = &former{v.settings, v.log}
+	v.settings, v.log, v.refused = s, log, nil
 	return nil
+}
+
+// tellReady tells the service manager that the socket is served, and people whether it is with what they last wanted.
+func (v *service) tellReady() {
+	v.told(v.notify.ready())
+	if v.refused != nil {
+		v.told(v.notify.status("serving; reload failed: %v", v.refused))
+	}
 }
 
 // told logs that the service manager could not be told, which is all that can be done.

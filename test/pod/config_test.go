@@ -61,8 +61,9 @@ func TestReload(t *testing.T) {
 	if got := c.exec("echo here"); got != "here\n" || c.pid() != pid {
 		t.Errorf("the container says %q, process %d, was %d", got, c.pid(), pid)
 	}
-	// Well formed, but no address of this machine: that shows when it is tried.
-	d.dropIn(t, "20-bad.toml", "streaming.address = '192.0.2.1'\n")
+	// Well formed, but no address of this machine: that shows when it is tried. Nothing else of it stays in force: the
+	// daemon says at the former level that it serves.
+	d.dropIn(t, "20-bad.toml", "streaming.address = '192.0.2.1'\nlog.level = 'error'\n")
 	if err := d.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
