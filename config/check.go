@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -29,6 +30,7 @@ func (c *Config) check() []problem {
 		absolute("images.verifier_dir", c.Images.VerifierDir),
 		absolute("images.decryption_keys_dir", c.Images.DecryptionKeysDir),
 		oneOf("cgroup.driver", c.Cgroup.Driver, "auto", "cgroupfs", "systemd"),
+		cgroupRoot("cgroup.root", c.Cgroup),
 		directories("cdi.spec_dirs", c.CDI.SpecDirs),
 		directories("hooks.dirs", c.Hooks.Dirs),
 		oneOf("security.selinux", c.Security.SELinux, "auto", "off"),
@@ -114,17 +116,56 @@ func directories(key string, paths []string) *problem {
 }
 
 func interfaceName(key, name string) *problem {
-	if name == "" || len(name) > maxInterfaceName || strings.ContainsAny(name, "/: \t\n") {
-		return wrong(key, "%q is not an interface name: 1 to %d characters without '/', ':' and space", name, maxInterfaceName)
+	if name == "" || len(name) > maxInterfaceName || strings.ContainsFunc(name, notInName) {
+		return wrong(key, "%q is not an interface name: 1 to %d printable ASCII characters without '/', ':', '%%', '.' and space", name, maxInterfaceName)
+	}
+	if name == "lo" {
+		return wrong(key, "%q is every host's loopback interface", name)
 	}
 	return nil
 }
 
+// notInName tells characters that no bridge's name has: the kernel refuses some, makes a number of '%', and sysctl(8)
+// takes '.' for '/'.
+func notInName(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune("/:%.", r) }
+
+// subnets demands networks with room for a gateway and a pod, one for each address family.
 func subnets(key string, cidrs []string) *problem {
+	families := map[bool]string{}
 	for _, s := range cidrs {
-		if _, err := netip.ParsePrefix(s); err != nil {
+		p, err := netip.ParsePrefix(s)
+		switch {
+		case err != nil:
 			return wrong(key, "%q is not a subnet such as 10.88.0.0/16", s)
+		case p != p.Masked():
+			return wrong(key, "%q has host bits set: %s is meant", s, p.Masked())
+		case p.Addr().BitLen()-p.Bits() < 2:
+			return wrong(key, "%q has no room for a gateway and a pod", s)
+		case p.Addr().Is4In6(), p.Addr().IsMulticast(), p.Addr().IsLoopback(), p.Bits() < 8:
+			return wrong(key, "%q is not usable for pods", s)
+		case families[p.Addr().Is4()] != "":
+			return wrong(key, "%q is a second subnet of the address family of %q", s, families[p.Addr().Is4()])
 		}
+		families[p.Addr().Is4()] = s
+	}
+	return nil
+}
+
+// cgroupRoot demands what could be a parent of cgroups: the path of a directory with cgroupfs, a slice with systemd.
+// Which of the two the driver wants, is known when there is one.
+func cgroupRoot(key string, c Cgroup) *problem {
+	slice := strings.HasSuffix(c.Root, ".slice")
+	switch {
+	case c.Root == "":
+		return nil
+	case c.Driver == "systemd" && !slice:
+		return wrong(key, "%q is not a slice, but cgroup.driver is systemd", c.Root)
+	case c.Driver == "cgroupfs" && slice:
+		return wrong(key, "%q is a slice, but cgroup.driver is cgroupfs", c.Root)
+	case !slice && !filepath.IsAbs(c.Root):
+		return wrong(key, "%q is neither an absolute path, for cgroupfs, nor a slice, for systemd", c.Root)
+	case slices.ContainsFunc(strings.Split(c.Root, "/"), func(name string) bool { return name == "." || name == ".." }):
+		return wrong(key, "%q has %q or %q in it", c.Root, ".", "..")
 	}
 	return nil
 }
@@ -156,8 +197,9 @@ func collector(key, endpoint string) *problem {
 	if endpoint == "" {
 		return nil
 	}
-	if host, port, err := net.SplitHostPort(endpoint); err != nil || host == "" || port == "" {
-		return wrong(key, "%q is not HOST:PORT", endpoint)
+	host, port, err := net.SplitHostPort(endpoint)
+	if n, _ := strconv.ParseUint(port, 10, 16); err != nil || host == "" || n == 0 {
+		return wrong(key, "%q is not HOST:PORT, a port being a number up to 65535", endpoint)
 	}
 	return nil
 }

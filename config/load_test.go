@@ -35,7 +35,7 @@ auth_file = "/f"
 stall_timeout = "5s"
 [cgroup]
 driver = "systemd"
-root = "/pods"
+root = "pods.slice"
 [images]
 pinned = ["registry.k8s.io/pause:3.10"]
 verifier_dir = "/g"
@@ -61,7 +61,7 @@ keep = 100
 			change: func(c *Config) {
 				*c = Config{
 					CNI:      CNI{"/a", []string{"/b", "/c"}, "br1", []string{"10.1.0.0/16", "fd00::/64"}, "/d", Duration(90 * time.Second)},
-					Registry: Registry{"/e", "/f", Duration(5 * time.Second)}, Cgroup: Cgroup{"systemd", "/pods"},
+					Registry: Registry{"/e", "/f", Duration(5 * time.Second)}, Cgroup: Cgroup{"systemd", "pods.slice"},
 					Images: Images{[]string{"registry.k8s.io/pause:3.10"}, "/g", "/k"}, Container: Container{true}, CDI: CDI{[]string{"/f", "/g"}}, Hooks: Hooks{[]string{"/h"}}, Security: Security{"off"}, Streaming: Streaming{"::1", 10250}, Log: Log{"debug"}, NRI: Default().NRI, Tracing: Tracing{"collector:4317", 0.25, 100},
 				}
 			},
@@ -79,6 +79,18 @@ keep = 100
 		{name: "no bridge", text: "cni.bridge = ''\n", errs: []string{"cni.bridge"}},
 		{name: "long bridge", text: "cni.bridge = '0123456789012345'\n", errs: []string{"cni.bridge"}},
 		{name: "subnet", text: "cni.subnets = ['10.0.0.1']\n", errs: []string{"cni.subnets", "10.0.0.1"}},
+		{name: "subnet with host bits", text: "cni.subnets = ['10.0.0.5/8']\n", errs: []string{":1:1: cni.subnets", "10.0.0.0/8 is meant"}},
+		{name: "subnet without room", text: "cni.subnets = ['fd00::/127']\n", errs: []string{":1:1: cni.subnets", "no room"}},
+		{name: "subnet of the loopback", text: "cni.subnets = ['127.0.0.0/8']\n", errs: []string{":1:1: cni.subnets", "not usable"}},
+		{name: "two subnets of a family", text: "cni.subnets = ['10.0.0.0/16', '10.1.0.0/16']\n", errs: []string{":1:1: cni.subnets", "second"}},
+		{name: "bridge that is the loopback", text: "cni.bridge = 'lo'\n", errs: []string{":1:1: cni.bridge", "loopback"}},
+		{name: "bridge that the kernel would number", text: "cni.bridge = 'tare%d'\n", errs: []string{":1:1: cni.bridge", "tare%d"}},
+		{name: "bridge with a dot", text: "cni.bridge = '..'\n", errs: []string{":1:1: cni.bridge"}},
+		{name: "cgroup that is relative", text: "cgroup.root = 'pods'\n", errs: []string{":1:1: cgroup.root", "absolute path"}},
+		{name: "cgroup above", text: "cgroup.root = '/a/../b'\n", errs: []string{":1:1: cgroup.root"}},
+		{name: "cgroup that is no slice", text: "[cgroup]\ndriver = 'systemd'\nroot = '/pods'\n", errs: []string{":3:1: cgroup.root", "not a slice"}},
+		{name: "cgroup that is a slice", text: "[cgroup]\ndriver = 'cgroupfs'\nroot = 'pods.slice'\n", errs: []string{":3:1: cgroup.root", "is a slice"}},
+		{name: "collector without a port", text: "tracing.endpoint = 'collector:otlp'\n", errs: []string{":1:1: tracing.endpoint", "HOST:PORT"}},
 		{name: "timeout", text: "cni.timeout = 'soon'\n", errs: []string{":1:15: cni.timeout", "soon"}},
 		{name: "negative timeout", text: "cni.timeout = '-1s'\n", errs: []string{"cni.timeout", "-1s"}},
 		{name: "driver", text: "cgroup.driver = 'docker'\n", errs: []string{"cgroup.driver", "docker"}},
