@@ -40,6 +40,12 @@ func (e *runningError) Error() string {
 	return fmt.Sprintf("a daemon (pid %d) already runs with the state directory %s: stop it first (tare stop --state %[2]s), or give this one other paths (--state, --root, --listen)", e.pid, e.state)
 }
 
+// isRunning tells whether an error is that a daemon has the state directory.
+func isRunning(err error) bool {
+	_, ok := errors.AsType[*runningError](err)
+	return ok
+}
+
 // claim locks a state directory, which it makes if needed. A *runningError if somebody else has it.
 func claim(state string) (*instance, error) {
 	// Others may pass, to the socket, whose own mode says who may use it, and read nothing.

@@ -69,7 +69,7 @@ func podRows(ctx context.Context, state string) ([]podRow, error) {
 		return nil, err
 	}
 	mine, err := claim(state)
-	if _, ok := errors.AsType[*runningError](err); ok {
+	if isRunning(err) {
 		return askRows(ctx, s.Listen)
 	}
 	if err != nil {

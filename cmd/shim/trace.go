@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 	"time"
 
@@ -33,7 +34,12 @@ The daemon records if its configuration says so:
 With tracing.endpoint they are sent to an OpenTelemetry collector as well.`,
 		Example: `  tare trace 1f0c5a3b9d21
   tare trace --state /tmp/t/state 1f0c5a3b9d21`,
-		Args: cobra.ExactArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 || args[0] == "" {
+				return errors.New("trace: name one pod by its id: crictl pods, tare ps")
+			}
+			return nil
+		},
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := absolute(&state); err != nil {
 				return err
@@ -55,8 +61,17 @@ With tracing.endpoint they are sent to an OpenTelemetry collector as well.`,
 // askTrees asks the daemon of a state directory for what it has recorded about a pod.
 func askTrees(ctx context.Context, state, pod string) ([]trace.Tree, error) {
 	s, err := recorded(state)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("no daemon has run with the state directory %s, or all was stopped", state)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("no daemon has run with the state directory %s: %w", state, err)
+		return nil, err
+	}
+	switch mine, err := claim(state); {
+	case err == nil:
+		return nil, errors.Join(fmt.Errorf("no daemon runs with the state directory %s, and records end with it: systemctl status tare", state), mine.release())
+	case !isRunning(err):
+		return nil, err
 	}
 	conn, err := grpc.NewClient(s.Listen, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
@@ -65,7 +80,7 @@ func askTrees(ctx context.Context, state, pod string) ([]trace.Tree, error) {
 	defer conn.Close()
 	r, err := runtime.NewRuntimeServiceClient(conn).PodSandboxStatus(ctx, &runtime.PodSandboxStatusRequest{PodSandboxId: pod, Verbose: true})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("ask the daemon at %s: %w", s.Listen, err)
 	}
 	var info struct {
 		Operations []trace.Tree `json:"operations"`
