@@ -46,12 +46,13 @@ install-files:
 	@sed 's|/usr/local/bin/tare|$(PREFIX)/bin/tare|; s|, in /usr/local/bin||' packaging/systemd/tare.service | install -D -m 644 /dev/stdin $(DESTDIR)$(UNITDIR)/tare.service
 	@[ -e $(DESTDIR)/etc/tare/config.toml ] || install -m 644 config/default.toml $(DESTDIR)/etc/tare/config.toml
 	@install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/tare/examples packaging/crictl.yaml
+	@install -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/tare docs/kubernetes.md
 	@$(BIN)/tare completion bash | install -D -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/share/bash-completion/completions/tare
 	@$(BIN)/tare completion zsh | install -D -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_tare
 	@$(BIN)/tare completion fish | install -D -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/tare.fish
 
 uninstall: ## remove what install put there; configuration and state stay: "tare stop --all" before ends pods
-	@rm -f $(addprefix $(DESTDIR)$(PREFIX)/,bin/tare lib/tare/tare lib/tare/keeper share/doc/tare/examples/crictl.yaml) \
+	@rm -f $(addprefix $(DESTDIR)$(PREFIX)/,bin/tare lib/tare/tare lib/tare/keeper share/doc/tare/examples/crictl.yaml share/doc/tare/kubernetes.md) \
 		$(DESTDIR)$(CNIDIR)/tare-bridge $(DESTDIR)$(UNITDIR)/tare.service \
 		$(addprefix $(DESTDIR)$(PREFIX)/share/,bash-completion/completions/tare zsh/vendor-completions/_tare fish/vendor_completions.d/tare.fish)
 	@rmdir --ignore-fail-on-non-empty $(addprefix $(DESTDIR)$(PREFIX)/,lib/tare share/doc/tare/examples share/doc/tare) 2>/dev/null || true

@@ -48,7 +48,7 @@ directory is back. "tare stop --all" ends everything.
 
 SIGHUP has it read the configuration again, check it, and start over with it in the same
 process; one that is not in order is logged and changes nothing. It tells a service
-manager how it is (sd_notify), see packaging/systemd/tare.service.
+manager how it is (sd_notify); the unit tare.service makes use of that.
 
 Several daemons may run side by side if they differ in --listen, --root and --state,
 and in cni.bridge and cni.subnets of their configurations.

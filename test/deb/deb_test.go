@@ -96,7 +96,7 @@ func TestPackage(t *testing.T) {
 	if unit := to.read("usr/lib/systemd/system/tare.service"); !strings.Contains(unit, "\nExecStart=/usr/bin/tare serve\n") {
 		t.Errorf("the unit starts something else:\n%s", unit)
 	}
-	for _, name := range []string{"usr/lib/tare/keeper", "usr/lib/cni/tare-bridge", "etc/tare/config.d", "usr/share/doc/tare/examples/crictl.yaml", "usr/share/bash-completion/completions/tare"} {
+	for _, name := range []string{"usr/lib/tare/keeper", "usr/lib/cni/tare-bridge", "etc/tare/config.d", "usr/share/doc/tare/examples/crictl.yaml", "usr/share/doc/tare/kubernetes.md", "usr/share/bash-completion/completions/tare"} {
 		if !to.has(name) {
 			t.Errorf("there is no %s", name)
 		}
