@@ -34,7 +34,7 @@ processes and namespaces. Nothing on the host is changed.
 The exit status is 1 if something is missing that no pod can run without.`,
 		Example: `  tare check
   tare check --root /mnt/big/tare      layers will be there: try overlays there`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return check(c.OutOrStdout(), root)
 		},

@@ -21,7 +21,7 @@ A daemon that runs has what it read when it was started or last reloaded: crictl
 		Example: `  tare config
   tare config check && systemctl reload tare
   tare config default > /etc/tare/config.toml`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, origins, err := config.Load(path)
 			if err != nil {
@@ -34,7 +34,7 @@ A daemon that runs has what it read when it was started or last reloaded: crictl
 	c.AddCommand(&cobra.Command{
 		Use:   "check",
 		Short: "Say what is wrong with the configuration; the exit status is 1 then",
-		Args:  cobra.NoArgs,
+		Args:  noArguments,
 		RunE: func(*cobra.Command, []string) error {
 			_, _, err := config.Load(path)
 			return err
@@ -42,7 +42,7 @@ A daemon that runs has what it read when it was started or last reloaded: crictl
 	}, &cobra.Command{
 		Use:   "default",
 		Short: "Print a configuration file with every option explained",
-		Args:  cobra.NoArgs,
+		Args:  noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			_, err := fmt.Fprint(c.OutOrStdout(), config.Explained)
 			return err

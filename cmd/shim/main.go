@@ -62,6 +62,20 @@ should it be killed.`,
 		SilenceErrors: true,
 	}
 	c.CompletionOptions.HiddenDefaultCmd = true
+	c.SetFlagErrorFunc(seeHelp) // of the commands below, too
 	c.AddCommand(serveCommand(), stopCommand(), psCommand(), traceCommand(), checkCommand(), configCommand(), versionCommand())
 	return c
+}
+
+// noArguments refuses arguments.
+func noArguments(c *cobra.Command, args []string) error {
+	if err := cobra.NoArgs(c, args); err != nil {
+		return seeHelp(c, err)
+	}
+	return nil
+}
+
+// seeHelp tells who has mistyped a command where to look.
+func seeHelp(c *cobra.Command, err error) error {
+	return fmt.Errorf("%w (see %s --help)", err, c.CommandPath())
 }

@@ -43,7 +43,7 @@ If the daemon does not run, its records are read: what they say of processes may
 out of date.`,
 		Example: `  tare ps
   tare ps --state /tmp/t/state`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := absolute(&state); err != nil {
 				return err

@@ -59,7 +59,7 @@ by the embedded bridge network.`,
 		Example: `  tare serve
   tare serve --config /etc/tare/config.toml --log-level debug
   tare serve --listen unix:///tmp/t/tare.sock --root /tmp/t/root --state /tmp/t/state`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return serve(c.Context(), &f)
 		},

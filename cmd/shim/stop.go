@@ -41,7 +41,7 @@ The daemon of a service of systemd is started again: stop the service first.`,
 		Example: `  tare stop                       end the daemon, as an upgrade does
   tare stop --all                 end everything
   tare stop --all --state /tmp/t/state`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := absolute(&state); err != nil {
 				return err
