@@ -20,9 +20,9 @@ const maxInterfaceName = 15
 // first pod.
 func (c *Config) check() []problem {
 	return problems(
-		absolute("cni.conf_dir", c.CNI.ConfDir),
-		absolute("cni.bin_dirs", c.CNI.BinDirs...),
-		absolute("cni.netns_dir", c.CNI.NetNSDir),
+		directories("cni.conf_dir", []string{c.CNI.ConfDir}),
+		directories("cni.bin_dirs", c.CNI.BinDirs),
+		directories("cni.netns_dir", []string{c.CNI.NetNSDir}),
 		interfaceName("cni.bridge", c.CNI.Bridge),
 		subnets("cni.subnets", c.CNI.Subnets),
 		absolute("registry.config_path", c.Registry.ConfigPath),
