@@ -19,14 +19,15 @@ import (
 )
 
 // configs chooses the configuration in force: the lexically first valid one of the
-// configuration directory, or the embedded default if there is none. Files that are all
+// configuration directory, or the embedded default if there is none and it need not be awaited. Files that are all
 // invalid are an error, not a reason for the default: somebody wanted another network.
 //
 // The directory is looked at whenever the choice is needed: listing it costs some 20 µs, and,
 // unlike a watch, it needs no inotify instance and cannot miss a directory that comes later.
 type configs struct {
-	dir string
-	log *slog.Logger
+	dir   string
+	await bool
+	log   *slog.Logger
 
 	mu       sync.Mutex
 	embedded *libcni.NetworkConfigList
@@ -54,8 +55,11 @@ func (c *configs) current() (*libcni.NetworkConfigList, error) {
 func (c *configs) choose() {
 	before := c.chosen
 	c.chosen, c.err = c.readDir()
-	if c.chosen == nil && c.err == nil {
+	if c.chosen == nil && c.err == nil && !c.await {
 		c.chosen = c.embedded
+	}
+	if c.chosen == nil && c.err == nil {
+		c.err = fmt.Errorf("no CNI configuration in %s yet, and the embedded network is switched off: %w", c.dir, errdefs.ErrFailedPrecondition)
 	}
 	switch {
 	case c.err != nil:

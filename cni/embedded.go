@@ -43,7 +43,7 @@ func openConfigs(o Options, log *slog.Logger) (*configs, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &configs{dir: o.ConfDir, log: log, embedded: list}, nil
+	return &configs{dir: o.ConfDir, await: o.Await, log: log, embedded: list}, nil
 }
 
 // defaultSubnets: IPv6 only where the host uses it beyond its links.

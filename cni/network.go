@@ -35,6 +35,7 @@ type Options struct {
 	// family; empty: 10.88.0.0/16, and a ULA if the host has an IPv6 address.
 	Subnets []string
 	Timeout time.Duration // of one plugin run; 0: PluginTimeout
+	Await   bool          // without a configuration there is no network, not even the embedded one
 }
 
 func (o *Options) setDefaults() error {

@@ -158,6 +158,34 @@ func TestConfigurationsAreWatched(t *testing.T) {
 	noLeases(t, n)
 }
 
+// TestAwaitedConfiguration: where the embedded network is switched off, nothing is ready before a configuration is there.
+func TestAwaitedConfiguration(t *testing.T) {
+	leavesNothing(t)
+	o := options(t)
+	o.Await = true
+	n := open(t, o)
+	if ok, reason, message := n.Status(); ok || reason != notReady || !strings.Contains(message, o.ConfDir) {
+		t.Errorf("status %v %q %q", ok, reason, message)
+	}
+	if _, err := n.Add(t.Context(), newPod(t, "early")); !errdefs.IsFailedPrecondition(err) {
+		t.Errorf("add without a configuration: %v", err)
+	}
+	writePlugin(t, o, "good", wellBehaved)
+	writeConfig(t, o, "50-a.conflist", conflist("a", "1.1.0", "good"))
+	if ok, reason, message := n.Status(); !ok {
+		t.Errorf("with a configuration: %q %q", reason, message)
+	}
+	p := newPod(t, "late")
+	if r := add(t, n, p); r.Network != "a" {
+		t.Errorf("result %+v", r)
+	}
+	os.Remove(filepath.Join(o.ConfDir, "50-a.conflist"))
+	if ok, _, _ := n.Status(); ok {
+		t.Error("ready when it is gone")
+	}
+	del(t, n, p)
+}
+
 func TestConfigurationFiles(t *testing.T) {
 	dir := t.TempDir()
 	sub := filepath.Join(dir, "split")

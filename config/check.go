@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/distribution/reference"
 )
 
 // maxInterfaceName is IFNAMSIZ without the terminating zero, netdevice(7).
@@ -27,6 +29,7 @@ func (c *Config) check() []problem {
 		subnets("cni.subnets", c.CNI.Subnets),
 		absolute("registry.config_path", c.Registry.ConfigPath),
 		absolute("registry.auth_file", c.Registry.AuthFile),
+		pinned("images.pinned", c.Images.Pinned),
 		absolute("images.verifier_dir", c.Images.VerifierDir),
 		absolute("images.decryption_keys_dir", c.Images.DecryptionKeysDir),
 		oneOf("cgroup.driver", c.Cgroup.Driver, "auto", "cgroupfs", "systemd"),
@@ -121,6 +124,16 @@ func interfaceName(key, name string) *problem {
 	}
 	if name == "lo" {
 		return wrong(key, "%q is every host's loopback interface", name)
+	}
+	return nil
+}
+
+// pinned demands references of images, or patterns.
+func pinned(key string, entries []string) *problem {
+	for _, e := range entries {
+		if _, err := reference.ParseDockerRef(e); err != nil && !strings.Contains(e, "*") {
+			return wrong(key, "%q is no image reference, nor a pattern with \"*\": %v", e, err)
+		}
 	}
 	return nil
 }

@@ -51,6 +51,9 @@ type CNI struct {
 	// Timeout bounds one run of a plugin, which is killed then. 0: a minute, so that a call
 	// that fails by it, and the DEL after it, fit into the kubelet's four minutes.
 	Timeout Duration `toml:"timeout" json:"timeout"`
+	// Embedded says whether pods get the embedded network where there is no configuration. If not, the node waits for
+	// one: its pods' network is one that is still to come.
+	Embedded bool `toml:"embedded" json:"embedded"`
 }
 
 // Registry is about where images come from.
@@ -179,6 +182,7 @@ func Default() Config {
 			BinDirs:  []string{"/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"},
 			Bridge:   "tare0",
 			NetNSDir: "/var/run/netns",
+			Embedded: true,
 		},
 		Registry:  Registry{ConfigPath: "/etc/containerd/certs.d"},
 		Cgroup:    Cgroup{Driver: "auto"},

@@ -29,6 +29,7 @@ bridge = "br1"
 subnets = ["10.1.0.0/16", "fd00::/64"]
 netns_dir = "/d"
 timeout = "1m30s"
+embedded = false
 [registry]
 config_path = "/e"
 auth_file = "/f"
@@ -60,7 +61,7 @@ keep = 100
 `,
 			change: func(c *Config) {
 				*c = Config{
-					CNI:      CNI{"/a", []string{"/b", "/c"}, "br1", []string{"10.1.0.0/16", "fd00::/64"}, "/d", Duration(90 * time.Second)},
+					CNI:      CNI{"/a", []string{"/b", "/c"}, "br1", []string{"10.1.0.0/16", "fd00::/64"}, "/d", Duration(90 * time.Second), false},
 					Registry: Registry{"/e", "/f", Duration(5 * time.Second)}, Cgroup: Cgroup{"systemd", "pods.slice"},
 					Images: Images{[]string{"registry.k8s.io/pause:3.10"}, "/g", "/k"}, Container: Container{true}, CDI: CDI{[]string{"/f", "/g"}}, Hooks: Hooks{[]string{"/h"}}, Security: Security{"off"}, Streaming: Streaming{"::1", 10250}, Log: Log{"debug"}, NRI: Default().NRI, Tracing: Tracing{"collector:4317", 0.25, 100},
 				}
@@ -79,6 +80,7 @@ keep = 100
 		{name: "no directory of namespaces", text: "cni.netns_dir = ''\n", errs: []string{":1:1: cni.netns_dir: an empty path"}},
 		{name: "no directory of configurations", text: "cni.conf_dir = ''\n", errs: []string{":1:1: cni.conf_dir: an empty path"}},
 		{name: "empty directory of plugins", text: "cni.bin_dirs = ['']\n", errs: []string{":1:1: cni.bin_dirs: an empty path"}},
+		{name: "pinned by nothing", text: "images.pinned = ['a b']\n", errs: []string{":1:1: images.pinned", `"a b"`}},
 		{name: "no bridge", text: "cni.bridge = ''\n", errs: []string{"cni.bridge"}},
 		{name: "long bridge", text: "cni.bridge = '0123456789012345'\n", errs: []string{"cni.bridge"}},
 		{name: "subnet", text: "cni.subnets = ['10.0.0.1']\n", errs: []string{"cni.subnets", "10.0.0.1"}},

@@ -200,7 +200,7 @@ func networkOptions(s settings) cni.Options {
 	return cni.Options{
 		ConfDir: c.ConfDir, BinDirs: c.BinDirs, Bridge: c.Bridge, Subnets: c.Subnets,
 		DataDir: filepath.Join(s.Root, "cni"), BootDir: filepath.Join(s.State, "cni"),
-		Timeout: time.Duration(c.Timeout),
+		Timeout: time.Duration(c.Timeout), Await: !c.Embedded,
 	}
 }
 
