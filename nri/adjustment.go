@@ -24,8 +24,9 @@ type Adjustment struct {
 	// Resources are limits that replace the request's; nil: none.
 	Resources *spec.Resources
 
-	raw  *adaptation.ContainerAdjustment
-	gone map[string]bool // names of variables that are removed, which the library leaves out of the adjustment
+	raw *adaptation.ContainerAdjustment
+	// What is removed and the library leaves out of the adjustment: names of variables, paths of devices.
+	goneEnv, goneDevices map[string]bool
 }
 
 // newAdjustment refuses what a container here cannot have.
@@ -148,19 +149,26 @@ func (a *Adjustment) Apply(oci *specs.Spec) {
 
 func (a *Adjustment) removeEnv(p *specs.Process) {
 	p.Env = slices.DeleteFunc(p.Env, func(kv string) bool {
-		name, _, _ := strings.Cut(kv, "=")
-		return a.gone[name]
+		return a.goneEnv[variable(kv)]
 	})
 }
 
-// names are those of variables.
-func names(env []string) map[string]bool {
-	out := map[string]bool{}
-	for _, kv := range env {
-		name, _, _ := strings.Cut(kv, "=")
-		out[name] = true
+// missing are the names of what was there before plugins were asked, and is not afterwards.
+func missing[B, A any](before []B, nameBefore func(B) string, after []A, nameAfter func(A) string) map[string]bool {
+	gone := map[string]bool{}
+	for _, e := range before {
+		gone[nameBefore(e)] = true
 	}
-	return out
+	for _, e := range after {
+		delete(gone, nameAfter(e))
+	}
+	return gone
+}
+
+// variable is the name of one.
+func variable(kv string) string {
+	name, _, _ := strings.Cut(kv, "=")
+	return name
 }
 
 // annotate works on a copy: the map is the request's. What is removed and set is replaced: a plugin has no other way to say so.
@@ -225,16 +233,15 @@ func (a *Adjustment) setSysctls(l *specs.Linux) {
 
 // removeDevices removes nodes, and the rules by which they could be made again.
 func (a *Adjustment) removeDevices(l *specs.Linux) {
-	gone := removedOf(a.raw.GetLinux().GetDevices(), func(d *adaptation.LinuxDevice) string { return d.Path })
 	for _, d := range l.Devices {
-		if !gone[d.Path] || l.Resources == nil {
+		if !a.goneDevices[d.Path] || l.Resources == nil {
 			continue
 		}
 		l.Resources.Devices = slices.DeleteFunc(slices.Clone(l.Resources.Devices), func(r specs.LinuxDeviceCgroup) bool {
 			return r.Allow && r.Type == d.Type && r.Major != nil && *r.Major == d.Major && r.Minor != nil && *r.Minor == d.Minor
 		})
 	}
-	l.Devices = slices.DeleteFunc(l.Devices, func(d specs.LinuxDevice) bool { return gone[d.Path] })
+	l.Devices = slices.DeleteFunc(l.Devices, func(d specs.LinuxDevice) bool { return a.goneDevices[d.Path] })
 }
 
 // removedOf are the names that are marked for removal and not given anew.

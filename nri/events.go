@@ -2,10 +2,10 @@ package nri
 
 import (
 	"context"
-	"maps"
 
 	"github.com/containerd/nri/pkg/adaptation"
 	"github.com/containerd/nri/pkg/api"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"tare/security/seccomp"
 	"tare/spec"
@@ -86,9 +86,9 @@ func (p *Plugins) Create(ctx context.Context, pod *store.Pod, c *store.Container
 	}
 	adjustment, err := newAdjustment(resp.Adjust)
 	if adjustment != nil {
-		adjustment.gone = names(c.OCI.Process.Env)
-		left := names(asked.Env)
-		maps.DeleteFunc(adjustment.gone, func(name string, _ bool) bool { return left[name] })
+		adjustment.goneEnv = missing(c.OCI.Process.Env, variable, asked.Env, variable)
+		adjustment.goneDevices = missing(c.OCI.Linux.Devices, func(d specs.LinuxDevice) string { return d.Path },
+			asked.Linux.Devices, (*adaptation.LinuxDevice).GetPath)
 	}
 	return adjustment, Answer{resp.Update, resp.Evict}, refusal(err)
 }
