@@ -1,7 +1,9 @@
 package pod
 
 import (
+	"fmt"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/containerd/nri/pkg/api"
@@ -34,6 +36,32 @@ func TestPluginRemoves(t *testing.T) {
 	} {
 		if got := c.exec(command); got != want {
 			t.Errorf("%s: %q, want %q", command, got, want)
+		}
+	}
+}
+
+// TestPluginLimits: a plugin may set each of the kernel's resource limits.
+func TestPluginLimits(t *testing.T) {
+	d := ownDaemon(t, options{})
+	d.pull(t, busybox)
+	limits := map[string]uint64{ // none above what this process may have, getrlimit(2)
+		"AS": 1<<40 + 1, "CORE": 1002, "CPU": 1003, "DATA": 1<<40 + 4, "FSIZE": 1005, "LOCKS": 1006, "MEMLOCK": 8192, "MSGQUEUE": 1008,
+		"NICE": 0, "NOFILE": 1010, "NPROC": 1011, "RSS": 1012, "RTPRIO": 0, "RTTIME": 1014, "SIGPENDING": 1015, "STACK": 1<<30 + 16,
+	}
+	newPlugin(t, d, adjusting("limiting", "10", func(a *api.ContainerAdjustment) {
+		for name, n := range limits {
+			a.AddRlimit("RLIMIT_"+name, n, n)
+		}
+	}))
+	pod := d.runPod(t)
+	got := strings.Join(strings.Fields(pod.start(sleeper).exec("cat /proc/1/limits")), " ")
+	for name, title := range map[string]string{
+		"AS": "address space", "CORE": "core file size", "CPU": "cpu time", "DATA": "data size", "FSIZE": "file size", "LOCKS": "file locks",
+		"MEMLOCK": "locked memory", "MSGQUEUE": "msgqueue size", "NICE": "nice priority", "NOFILE": "open files", "NPROC": "processes",
+		"RSS": "resident set", "RTPRIO": "realtime priority", "RTTIME": "realtime timeout", "SIGPENDING": "pending signals", "STACK": "stack size",
+	} {
+		if want := fmt.Sprintf("Max %s %d %[2]d", title, limits[name]); !strings.Contains(got, want) {
+			t.Errorf("%s is not in %s", want, got)
 		}
 	}
 }
