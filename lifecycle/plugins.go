@@ -46,8 +46,10 @@ func (d *draft) adjust(ctx context.Context, request container.Request) error {
 		return err
 	}
 	a.Apply(d.rec.OCI)
-	if adj := d.rec.OCI.Process.OOMScoreAdj; adj != nil {
-		d.rec.Spec.Resources = merge(d.rec.Spec.Resources, &spec.Resources{OOMScoreAdj: int64(*adj)})
+	if adj := d.rec.OCI.Process.OOMScoreAdj; adj != nil { // zero, too: merge takes it for nothing
+		limits := *merge(d.rec.Spec.Resources, &spec.Resources{})
+		limits.OOMScoreAdj = int64(*adj)
+		d.rec.Spec.Resources = &limits
 	}
 	if err := container.CheckProcess(d.rec.OCI); err != nil {
 		return fmt.Errorf("NRI: adjustment of %w", err)

@@ -40,6 +40,26 @@ func TestPluginRemoves(t *testing.T) {
 	}
 }
 
+// TestPluginLowersOOMScore: what a plugin sets is what there is afterwards, zero too: a later change begins there.
+func TestPluginLowersOOMScore(t *testing.T) {
+	d := ownDaemon(t, options{})
+	d.pull(t, busybox)
+	newPlugin(t, d, adjusting("lowering", "10", func(a *api.ContainerAdjustment) { a.SetLinuxOomScoreAdj(new(0)) }))
+	c := d.runPod(t).start(sleeper, resources(&runtime.LinuxContainerResources{OomScoreAdj: 500}))
+	if got := c.exec("cat /proc/1/oom_score_adj"); got != "0\n" {
+		t.Errorf("oom_score_adj is %s", got)
+	}
+	if got := c.status().Resources.Linux.OomScoreAdj; got != 0 {
+		t.Errorf("status says %d", got)
+	}
+	if err := c.update(&runtime.LinuxContainerResources{OomScoreAdj: 700}); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.exec("cat /proc/1/oom_score_adj"); got != "700\n" {
+		t.Errorf("after an update, oom_score_adj is %s", got)
+	}
+}
+
 // TestPluginLimits: a plugin may set each of the kernel's resource limits.
 func TestPluginLimits(t *testing.T) {
 	d := ownDaemon(t, options{})
