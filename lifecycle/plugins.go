@@ -37,7 +37,9 @@ func (d *draft) adjust(ctx context.Context, request container.Request) error {
 		return err
 	}
 	if a.Resources != nil {
-		d.rec.Spec.Resources = merge(d.rec.Spec.Resources, a.Resources)
+		change := *a.Resources
+		change.MemorySwap = followMemory(d.rec.Spec.Resources, a.Resources)
+		d.rec.Spec.Resources = merge(d.rec.Spec.Resources, &change)
 		if err := d.Cgroups.Check(container.Limits(d.rec.Spec.Resources)); err != nil {
 			return err
 		}

@@ -60,6 +60,17 @@ func TestPluginLowersOOMScore(t *testing.T) {
 	}
 }
 
+// TestPluginRaisesMemory: the limit of memory and swap together, which kubelets set to that of memory, follows it.
+func TestPluginRaisesMemory(t *testing.T) {
+	d := ownDaemon(t, options{})
+	d.pull(t, busybox)
+	newPlugin(t, d, adjusting("raising", "10", func(a *api.ContainerAdjustment) { a.SetLinuxMemoryLimit(200 << 20) }))
+	c := d.runPod(t).start(sleeper, resources(&runtime.LinuxContainerResources{MemoryLimitInBytes: 100 << 20, MemorySwapLimitInBytes: 110 << 20}))
+	if r := c.status().Resources.Linux; r.MemoryLimitInBytes != 200<<20 || r.MemorySwapLimitInBytes != 210<<20 {
+		t.Errorf("limits %v", r)
+	}
+}
+
 // TestPluginLimits: a plugin may set each of the kernel's resource limits.
 func TestPluginLimits(t *testing.T) {
 	d := ownDaemon(t, options{})
