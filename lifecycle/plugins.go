@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"github.com/containerd/errdefs"
 
@@ -28,7 +29,7 @@ func (d *draft) adjust(ctx context.Context, request container.Request) error {
 		return err
 	}
 	if len(a.CDIDevices) > 0 {
-		d.rec.Spec.CDIDevices = append(d.rec.Spec.CDIDevices[:len(d.rec.Spec.CDIDevices):len(d.rec.Spec.CDIDevices)], a.CDIDevices...)
+		d.rec.Spec.CDIDevices = withDevices(d.rec.Spec.CDIDevices, a.CDIDevices)
 		if request.Edits, err = d.cdi.Edits(d.rec.Spec.CDIDevices); err != nil {
 			return err
 		}
@@ -66,6 +67,17 @@ func (d *draft) adjust(ctx context.Context, request container.Request) error {
 		return fmt.Errorf("NRI: adjustment of seccomp_policy: %v: %w", err, errdefs.ErrFailedPrecondition) // the request is right
 	}
 	return nil
+}
+
+// withDevices are the CDI devices of a request and those that are added, each once.
+func withDevices(requested, added []string) []string {
+	out := slices.Clone(requested)
+	for _, name := range added {
+		if !slices.Contains(out, name) {
+			out = append(out, name)
+		}
+	}
+	return out
 }
 
 // tellPlugins tells of the end, and makes the changes that follow beside it: who stops the pod may hold it and wait for

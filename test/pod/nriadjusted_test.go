@@ -2,6 +2,7 @@ package pod
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -68,6 +69,24 @@ func TestPluginRaisesMemory(t *testing.T) {
 	c := d.runPod(t).start(sleeper, resources(&runtime.LinuxContainerResources{MemoryLimitInBytes: 100 << 20, MemorySwapLimitInBytes: 110 << 20}))
 	if r := c.status().Resources.Linux; r.MemoryLimitInBytes != 200<<20 || r.MemorySwapLimitInBytes != 210<<20 {
 		t.Errorf("limits %v", r)
+	}
+}
+
+// TestPluginAddsDeviceAgain: a CDI device that was asked for already is there once.
+func TestPluginAddsDeviceAgain(t *testing.T) {
+	d, fixed, _ := cdiDaemon(t)
+	out := filepath.Join(t.TempDir(), "out")
+	device := hookedDevice(t, fixed, "again", map[string]string{"createRuntime": "echo ran >> " + out})
+	newPlugin(t, d, adjusting("adding", "10", func(a *api.ContainerAdjustment) { a.AddCDIDevice(&api.CDIDevice{Name: "hook.test/again=x"}) }))
+	pod := d.runPod(t)
+	for name, options := range map[string][]option{"asked for": {sleeper, device}, "not asked for": {sleeper}} {
+		if err := os.RemoveAll(out); err != nil {
+			t.Fatal(err)
+		}
+		pod.start(options...)
+		if got, err := os.ReadFile(out); err != nil || string(got) != "ran\n" {
+			t.Errorf("%s: the device's hook says %q, %v", name, got, err)
+		}
 	}
 }
 
