@@ -2,6 +2,7 @@ package nri
 
 import (
 	"context"
+	"log/slog"
 
 	"github.com/containerd/nri/pkg/adaptation"
 	"github.com/containerd/nri/pkg/api"
@@ -129,6 +130,10 @@ func (p *Plugins) Update(ctx context.Context, pod *store.Pod, c *store.Container
 	for _, u := range resp.Update {
 		if u.GetContainerId() == string(c.ID) {
 			own, err := resources(u.GetLinux().GetResources())
+			if err != nil && u.IgnoreFailure {
+				p.log.Info("change a plugin can do without", slog.String("container", u.ContainerId), slog.Any("err", err))
+				return asked, a, nil
+			}
 			if err != nil {
 				return nil, a, refusal(err)
 			}

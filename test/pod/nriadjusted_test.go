@@ -9,6 +9,7 @@ import (
 
 	"github.com/containerd/nri/pkg/api"
 	"golang.org/x/sys/unix"
+	"google.golang.org/grpc/codes"
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
@@ -113,5 +114,28 @@ func TestPluginLimits(t *testing.T) {
 		if want := fmt.Sprintf("Max %s %d %[2]d", title, limits[name]); !strings.Contains(got, want) {
 			t.Errorf("%s is not in %s", want, got)
 		}
+	}
+}
+
+// TestPluginUpdateItCanDoWithout: a change of the limits being changed that cannot be, and need not, leaves what was asked for.
+func TestPluginUpdateItCanDoWithout(t *testing.T) {
+	d := ownDaemon(t, options{})
+	d.pull(t, busybox)
+	c := d.runPod(t).start(sleeper)
+	dispensable := false
+	newPlugin(t, d, &plugin{update: func(c *api.Container, _ *api.LinuxResources) ([]*api.ContainerUpdate, error) {
+		u := &api.ContainerUpdate{ContainerId: c.Id, IgnoreFailure: dispensable}
+		u.SetLinuxCPUShares(444)
+		u.SetLinuxMemorySwappiness(5)
+		return []*api.ContainerUpdate{u}, nil
+	}})
+	err := c.update(&runtime.LinuxContainerResources{CpuShares: 100})
+	refused(t, err, codes.FailedPrecondition, "NRI", "memory.swappiness", "not supported")
+	dispensable = true
+	if err := c.update(&runtime.LinuxContainerResources{CpuShares: 100}); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.status().Resources.Linux.CpuShares; got != 100 {
+		t.Errorf("shares are %d, want 100", got)
 	}
 }
