@@ -112,8 +112,19 @@ func checkEdits(e *cdispec.ContainerEdits) error {
 		return fmt.Errorf("%w: %w", err, errdefs.ErrFailedPrecondition)
 	}
 	for _, d := range e.DeviceNodes {
-		if !path.IsAbs(d.Path) {
-			return fmt.Errorf("device node %q is not an absolute path: %w", d.Path, errdefs.ErrFailedPrecondition)
+		if err := checkEditNode(d); err != nil {
+			return fmt.Errorf("device node %w", err)
+		}
+	}
+	for _, h := range e.Hooks {
+		if err := checkHooks(&specs.Hooks{Poststop: []specs.Hook{{Path: h.Path, Args: h.Args, Env: h.Env, Timeout: h.Timeout}}}); err != nil {
+			return err
+		}
+	}
+	for _, kv := range e.Env {
+		if strings.IndexByte(kv, 0) >= 0 {
+			name, _, _ := strings.Cut(kv, "=")
+			return fmt.Errorf("variable %q has a NUL byte: %w", name, errdefs.ErrFailedPrecondition)
 		}
 	}
 	for _, m := range e.Mounts {
@@ -122,6 +133,21 @@ func checkEdits(e *cdispec.ContainerEdits) error {
 		}
 	}
 	return nil
+}
+
+// checkEditNode looks at what is given; the rest is the host's.
+func checkEditNode(d *cdispec.DeviceNode) error {
+	if !path.IsAbs(d.Path) {
+		return fmt.Errorf("%q is not an absolute path: %w", d.Path, errdefs.ErrFailedPrecondition)
+	}
+	if !slices.Contains([]string{"", "b", "c", "u", "p"}, d.Type) { // config-linux.md
+		return fmt.Errorf("%s: type %q is not one of b, c, u and p: %w", d.Path, d.Type, errdefs.ErrFailedPrecondition)
+	}
+	if d.Type == "" || d.Major == 0 {
+		return nil
+	}
+	_, err := defaultDevice(specs.LinuxDevice{Path: d.Path, Type: d.Type, Major: d.Major, Minor: d.Minor})
+	return err
 }
 
 // editMount is a mount of a description in the runtime specification's terms. The type of a bind mount
@@ -135,6 +161,9 @@ func editMount(m *cdispec.Mount) specs.Mount {
 }
 
 func checkEditMount(m specs.Mount) error {
+	if strings.IndexByte(m.Destination, 0) >= 0 {
+		return fmt.Errorf("the path has a NUL byte: %w", errdefs.ErrFailedPrecondition)
+	}
 	if !path.IsAbs(m.Destination) {
 		return fmt.Errorf("not an absolute path: %w", errdefs.ErrFailedPrecondition)
 	}

@@ -131,6 +131,11 @@ func CheckProcess(oci *specs.Spec) error {
 	if len(p.Args) == 0 {
 		return fmt.Errorf("no command: %w", errdefs.ErrFailedPrecondition)
 	}
+	for i, arg := range p.Args {
+		if strings.IndexByte(arg, 0) >= 0 {
+			return fmt.Errorf("argument %d: %q has a NUL byte: %w", i, arg, errdefs.ErrFailedPrecondition)
+		}
+	}
 	for _, l := range p.Rlimits {
 		if _, ok := rlimits[l.Type]; !ok || l.Soft > l.Hard {
 			return fmt.Errorf("rlimit %s, soft %d, hard %d: unknown, or above itself: %w", l.Type, l.Soft, l.Hard, errdefs.ErrFailedPrecondition)

@@ -28,6 +28,16 @@ func (d *draft) adjust(ctx context.Context, request container.Request) error {
 	if a == nil || err != nil {
 		return err
 	}
+	if err := d.adopt(a, request); err != nil {
+		// The request is right: without the plugin it had come to a specification.
+		return fmt.Errorf("NRI: adjustment: %v: %w", err, errdefs.ErrFailedPrecondition)
+	}
+	return nil
+}
+
+// adopt makes the changes that plugins want. Where they cannot be made, the specification is what plugins were asked about,
+// or one that nobody uses.
+func (d *draft) adopt(a *nri.Adjustment, request container.Request) (err error) {
 	if len(a.CDIDevices) > 0 {
 		d.rec.Spec.CDIDevices = withDevices(d.rec.Spec.CDIDevices, a.CDIDevices)
 		if request.Edits, err = d.cdi.Edits(d.rec.Spec.CDIDevices); err != nil {
@@ -45,17 +55,19 @@ func (d *draft) adjust(ctx context.Context, request container.Request) error {
 			return err
 		}
 	}
-	if d.rec.OCI, err = container.Assemble(request); err != nil {
+	oci, err := container.Assemble(request)
+	if err != nil {
 		return err
 	}
-	a.Apply(d.rec.OCI)
-	if adj := d.rec.OCI.Process.OOMScoreAdj; adj != nil { // zero, too: merge takes it for nothing
+	d.rec.OCI = oci
+	a.Apply(oci)
+	if adj := oci.Process.OOMScoreAdj; adj != nil { // zero, too: merge takes it for nothing
 		limits := *merge(d.rec.Spec.Resources, &spec.Resources{})
 		limits.OOMScoreAdj = int64(*adj)
 		d.rec.Spec.Resources = &limits
 	}
-	if err := container.CheckProcess(d.rec.OCI); err != nil {
-		return fmt.Errorf("NRI: adjustment of %w", err)
+	if err := container.CheckProcess(oci); err != nil {
+		return err
 	}
 	if d.rec.OCI.Linux.MemoryPolicy != nil && d.live.driven != nil { // those that know it are newer than most
 		return fmt.Errorf("NRI: adjustment of memory_policy is not supported for OCI runtimes (handler %s): %w", d.live.driven.Name, errdefs.ErrFailedPrecondition)
@@ -64,7 +76,7 @@ func (d *draft) adjust(ctx context.Context, request container.Request) error {
 		return nil
 	}
 	if _, err := d.filter(d.rec); err != nil {
-		return fmt.Errorf("NRI: adjustment of seccomp_policy: %v: %w", err, errdefs.ErrFailedPrecondition) // the request is right
+		return fmt.Errorf("seccomp_policy: %w", err)
 	}
 	return nil
 }

@@ -37,6 +37,9 @@ func newAdjustment(raw *adaptation.ContainerAdjustment) (*Adjustment, error) {
 	if err := unsupported(raw.GetLinux()); err != nil {
 		return nil, err
 	}
+	if err := checkEnv(raw.Env); err != nil {
+		return nil, err
+	}
 	a := &Adjustment{raw: raw, Edits: &cdi.ContainerEdits{}}
 	for _, d := range raw.CDIDevices {
 		a.CDIDevices = append(a.CDIDevices, d.Name)
@@ -73,6 +76,16 @@ func refused(what string, fields map[string]bool) error {
 		return nil
 	}
 	return fmt.Errorf("%s of %s is not supported", what, strings.Join(asked, ", "))
+}
+
+// checkEnv refuses variables whose names are none, environ(7).
+func checkEnv(env []*adaptation.KeyValue) error {
+	for _, v := range env {
+		if name, _ := v.IsMarkedForRemoval(); name == "" || strings.ContainsAny(name, "=\x00") {
+			return fmt.Errorf("adjustment of variable %q: the name is empty, or has '=' or a NUL byte", name)
+		}
+	}
+	return nil
 }
 
 // addEdits collects what is added.

@@ -1,6 +1,9 @@
 package nri
 
 import (
+	"fmt"
+	"math"
+
 	"github.com/containerd/nri/pkg/adaptation"
 
 	"tare/spec"
@@ -11,18 +14,23 @@ func resources(r *adaptation.LinuxResources) (*spec.Resources, error) {
 	cpu, memory := r.GetCpu(), r.GetMemory()
 	// memory.use_hierarchy needs nothing: since Linux 5.11 no memory cgroup is anything else.
 	err := refused("limit", map[string]bool{
-		"resources.blockio_class":           r.GetBlockioClass() != nil,
-		"resources.rdt_class":               r.GetRdtClass() != nil,
-		"resources.devices":                 len(r.GetDevices()) > 0,
-		"resources.cpu.realtime_runtime":    cpu.GetRealtimeRuntime() != nil,
-		"resources.cpu.realtime_period":     cpu.GetRealtimePeriod() != nil,
-		"resources.memory.kernel":           memory.GetKernel() != nil,
-		"resources.memory.kernel_tcp":       memory.GetKernelTcp() != nil,
-		"resources.memory.swappiness":       memory.GetSwappiness() != nil,
-		"resources.memory.disable_oom_kill": memory.GetDisableOomKiller().GetValue(),
+		"resources.blockio_class":             r.GetBlockioClass() != nil,
+		"resources.rdt_class":                 r.GetRdtClass() != nil,
+		"resources.devices":                   len(r.GetDevices()) > 0,
+		"resources.cpu.realtime_runtime":      cpu.GetRealtimeRuntime() != nil,
+		"resources.cpu.realtime_period":       cpu.GetRealtimePeriod() != nil,
+		"resources.memory.kernel":             memory.GetKernel() != nil,
+		"resources.memory.kernel_tcp":         memory.GetKernelTcp() != nil,
+		"resources.memory.swappiness":         memory.GetSwappiness() != nil,
+		"resources.memory.disable_oom_killer": memory.GetDisableOomKiller().GetValue(),
 	})
 	if err != nil {
 		return nil, err
+	}
+	for field, n := range map[string]uint64{"cpu.shares": cpu.GetShares().GetValue(), "cpu.period": cpu.GetPeriod().GetValue()} {
+		if n > math.MaxInt64 {
+			return nil, fmt.Errorf("limit linux.resources.%s: %d is not below 2^63", field, n)
+		}
 	}
 	out := &spec.Resources{
 		CPUPeriod: int64(cpu.GetPeriod().GetValue()), CPUQuota: cpu.GetQuota().GetValue(), CPUShares: int64(cpu.GetShares().GetValue()),

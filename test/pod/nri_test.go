@@ -437,7 +437,7 @@ func TestBadPlugin(t *testing.T) {
 		})}, "create", codes.FailedPrecondition, []string{"seccomp_policy", "listenerPath", "not supported"}},
 		{"wants an unknown device", &plugin{create: adjust(func(a *api.ContainerAdjustment) {
 			a.AddCDIDevice(&api.CDIDevice{Name: "example.com/no=thing"})
-		})}, "create", codes.NotFound, []string{"example.com/no=thing"}},
+		})}, "create", codes.FailedPrecondition, []string{"NRI", "example.com/no=thing"}},
 		{"does not answer", &plugin{before: func(event string) error {
 			if event == "create created" {
 				time.Sleep(time.Second)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -114,6 +115,57 @@ func TestPluginLimits(t *testing.T) {
 		if want := fmt.Sprintf("Max %s %d %[2]d", title, limits[name]); !strings.Contains(got, want) {
 			t.Errorf("%s is not in %s", want, got)
 		}
+	}
+}
+
+// TestPluginNonsense: what cannot be is refused when the container is created, as the plugin's doing; and the plugin,
+// which was told of the container, is told that it is gone.
+func TestPluginNonsense(t *testing.T) {
+	d := ownDaemon(t, options{})
+	d.pull(t, busybox)
+	pod := d.runPod(t)
+	leavesNothing(t, d)
+	mount := func(source, destination string, options ...string) func(*api.ContainerAdjustment) {
+		return func(a *api.ContainerAdjustment) {
+			a.AddMount(&api.Mount{Source: source, Destination: destination, Type: "bind", Options: append(options, "bind")})
+		}
+	}
+	device := func(path, kind string, minor int64) func(*api.ContainerAdjustment) {
+		return func(a *api.ContainerAdjustment) {
+			a.AddDevice(&api.LinuxDevice{Path: path, Type: kind, Major: 1, Minor: minor})
+		}
+	}
+	for name, tt := range map[string]struct {
+		change func(*api.ContainerAdjustment)
+		words  []string
+	}{
+		"mount over proc":       {mount("/tmp", "/proc/x"), []string{"mount /proc/x", "below /proc"}},
+		"mount at no path":      {mount("/tmp", "/x\x00y"), []string{"mount /x", "NUL"}},
+		"mount of no path":      {mount("/tmp\x00y", "/x"), []string{"mount /x", "/tmp"}},
+		"unknown mount option":  {mount("/tmp", "/x", "relabel"), []string{"mount /x", "relabel"}},
+		"hook of no path":       {func(a *api.ContainerAdjustment) { a.AddHooks(&api.Hooks{Prestart: []*api.Hook{{Path: "x"}}}) }, []string{`hook "x"`, "absolute"}},
+		"device of no type":     {device("/dev/q", "z", 3), []string{"device node /dev/q", `type "z"`}},
+		"another device's node": {device("/dev/null", "c", 11), []string{"/dev/null", "1:11"}},
+		"variable of no name":   {func(a *api.ContainerAdjustment) { a.AddEnv("", "x") }, []string{`variable ""`}},
+		"variable of two names": {func(a *api.ContainerAdjustment) { a.AddEnv("A=B", "x") }, []string{`variable "A=B"`}},
+		"variable of no value":  {func(a *api.ContainerAdjustment) { a.AddEnv("A", "x\x00y") }, []string{`variable "A"`, "NUL"}},
+		"no argument":           {func(a *api.ContainerAdjustment) { a.SetArgs([]string{"sh", "x\x00y"}) }, []string{"argument", "NUL"}},
+		"memory below nothing":  {func(a *api.ContainerAdjustment) { a.SetLinuxMemoryLimit(-7) }, []string{"-7"}},
+		"shares beyond numbers": {func(a *api.ContainerAdjustment) { a.SetLinuxCPUShares(1<<63 + 5) }, []string{"cpu.shares", fmt.Sprint(uint64(1<<63 + 5))}},
+		"CDI device of no name": {func(a *api.ContainerAdjustment) { a.AddCDIDevice(&api.CDIDevice{Name: "nonsense"}) }, []string{"CDI device nonsense"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPlugin(t, d, adjusting("nonsense", "10", tt.change))
+			defer p.stub.Stop()
+			_, err := pod.tryCreate(pod.containerConfig(sleeper))
+			refused(t, err, codes.FailedPrecondition, append(tt.words, "NRI: ")...)
+			if err != nil && strings.Contains(err.Error(), "CDI devices") {
+				t.Errorf("the request has no CDI devices: %v", err)
+			}
+			if got, want := p.told(), []string{"create created", "remove created"}; !slices.Equal(got, want) {
+				t.Errorf("events %q, want %q", got, want)
+			}
+		})
 	}
 }
 
