@@ -31,6 +31,8 @@ type Handler struct {
 	Root string `toml:"root" json:"root"`
 	// Args come before the command of each invocation.
 	Args []string `toml:"args" json:"args"`
+	// Timeout bounds each invocation but those that execute a command in a container. 0: two minutes.
+	Timeout Duration `toml:"timeout" json:"timeout"`
 }
 
 // CNI is about the pod network.

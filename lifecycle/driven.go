@@ -63,6 +63,8 @@ func (l *launch) drive(ctx context.Context, prepared *container.Prepared, io *st
 
 // createDriven runs the create, after which the process waits. Of a terminal, io has the master then.
 func (l *launch) createDriven(ctx context.Context, b *container.Bundle, io *stdio) error {
+	ctx, cancel := l.live.driven.Bounded(ctx, "create")
+	defer cancel()
 	stdio, said := io.child, capture{}
 	defer said.close()
 	if !io.run.Console {
@@ -95,14 +97,11 @@ func (l *launch) createDriven(ctx context.Context, b *container.Bundle, io *stdi
 		closeAll([]*os.File{io.console})
 		return err
 	}
-	select {
-	case err = <-received:
-	case <-ctx.Done():
-		console.Close()
-		<-received
-		err = context.Cause(ctx)
+	console.Ended()
+	if err := <-received; err != nil {
+		return fmt.Errorf("runtime handler %s: %s create: %w: %w", l.live.driven.Name, l.live.driven.Binary, err, errdefs.ErrFailedPrecondition)
 	}
-	return err
+	return nil
 }
 
 // runCreate runs the create to its end; heard is what it said if that was a failure.

@@ -54,7 +54,11 @@ func (d *drivers) of(p *store.Pod) *oci.Runtime {
 		return now
 	}
 	rt := &oci.Runtime{Name: p.Handler, Binary: began.Binary, Root: began.Root, Args: began.Args, Log: d.log}
-	if now != nil && errors.Is(rt.Check(), fs.ErrNotExist) {
+	if now == nil {
+		return rt
+	}
+	rt.Timeout = now.Timeout
+	if errors.Is(rt.Check(), fs.ErrNotExist) {
 		rt.Binary, rt.Args = now.Binary, now.Args
 	}
 	return rt

@@ -5,6 +5,7 @@ package oci
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,7 +26,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// limit is how long a command may take: the hooks of a start included, what a kubelet waits for one.
+// limit is how long a command may take if nothing else is said: the hooks of a start included, what a kubelet waits for one.
 const limit = 2 * time.Minute
 
 // Runtime is an OCI runtime of this host.
@@ -34,7 +35,15 @@ type Runtime struct {
 	Binary string   // path of the program
 	Root   string   // where it keeps its state
 	Args   []string // before the command
-	Log    *slog.Logger
+	// Timeout is how long a command may take that is not an exec; 0: two minutes.
+	Timeout time.Duration
+	Log     *slog.Logger
+}
+
+// Bounded is a context for one command, which ends with the command's error when its time is up.
+func (r *Runtime) Bounded(ctx context.Context, verb string) (context.Context, context.CancelFunc) {
+	bound := cmp.Or(r.Timeout, limit)
+	return context.WithTimeoutCause(ctx, bound, r.failed(verb, fmt.Sprintf("it did not end within %s and was killed", bound)))
 }
 
 // Container is a container of an OCI runtime. Its bundle is a directory of the host.
@@ -198,17 +207,20 @@ func (c *Container) Update(ctx context.Context, limits *specs.LinuxResources) er
 func (c *Container) run(ctx context.Context, stdin []byte, verb string, args ...string) error {
 	logPath := c.path(verb + ".log")
 	defer os.Remove(logPath)
+	ctx, cancel := c.Bounded(ctx, verb)
+	defer cancel()
 	_, err := c.output(ctx, logPath, stdin, c.command(logPath, verb, args...))
-	if err != nil {
-		return c.failed(verb, err.Error())
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
 	}
-	return nil
+	return c.failed(verb, err.Error())
 }
 
 // output runs a command to its end, and returns what it writes.
 func (r *Runtime) output(ctx context.Context, logPath string, stdin []byte, args []string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a script is killed with what it runs
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }

@@ -75,7 +75,7 @@ func ociRuntimes(s settings, log *slog.Logger) (out []*oci.Runtime) {
 	for _, name := range slices.Sorted(maps.Keys(s.Config.Handlers)) {
 		h := s.Config.Handlers[name]
 		root := cmp.Or(h.Root, filepath.Join(lifecycle.DriversDir(s.State), name))
-		out = append(out, &oci.Runtime{Name: name, Binary: h.Binary, Root: root, Args: h.Args, Log: log})
+		out = append(out, &oci.Runtime{Name: name, Binary: h.Binary, Root: root, Args: h.Args, Timeout: time.Duration(h.Timeout), Log: log})
 	}
 	return out
 }

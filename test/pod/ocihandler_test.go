@@ -173,3 +173,49 @@ func TestOCIRuntimeHangs(t *testing.T) {
 	}
 	d.restartWith(t, "")
 }
+
+// TestOCIRuntimeTakesTooLong has a runtime that does not come to an end with a create or a start, and one that says it has
+// created and sends no terminal: the container's start fails, and the pod is removed like any other.
+func TestOCIRuntimeTakesTooLong(t *testing.T) {
+	runc, err := exec.LookPath("runc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, config := t.TempDir(), ""
+	for name, does := range map[string]string{"create": "sleep 36472", "start": "sleep 36472", "silent": "exit 0"} {
+		verb := strings.Replace(name, "silent", "create", 1)
+		path := dir + "/" + name
+		writeFile(t, path, fmt.Sprintf("#!/bin/sh\ncase \" $* \" in *\" %s \"*) %s;; esac\nexec %s \"$@\"\n", verb, does, runc))
+		chmod(t, path)
+		config += fmt.Sprintf("[handlers.%s]\nbinary = %q\ntimeout = \"1s\"\n", name, path)
+	}
+	d := ociDaemon(t, config)
+	terminal := func(c *runtime.ContainerConfig) { c.Tty = true }
+	for _, tt := range []struct {
+		handler string
+		options []option
+		words   []string
+	}{
+		{"create", []option{sleeper}, []string{"/create create", "did not end within 1s and was killed"}},
+		{"create", []option{sleeper, terminal}, []string{"/create create", "did not end within 1s and was killed"}},
+		{"start", []option{sleeper}, []string{"/start start", "did not end within 1s and was killed"}},
+		{"silent", []option{sleeper, terminal}, []string{"/silent create", "no terminal was sent"}},
+	} {
+		t.Run(fmt.Sprint(tt.handler, len(tt.options)), func(t *testing.T) {
+			leavesNothing(t, d)
+			p := d.runPodBy(t, tt.handler)
+			c := p.create(tt.options...)
+			refused(t, c.tryStart(), codes.FailedPrecondition, append(tt.words, "runtime handler "+tt.handler)...)
+			if s := c.status(); s.Reason != "StartError" {
+				t.Errorf("%v", s)
+			}
+			p.remove()
+			d.hasNoState(t, tt.handler)
+		})
+	}
+	for _, pid := range processes() {
+		if line := strings.Join(cmdline(pid), " "); line == "sleep 36472" {
+			t.Errorf("it is left: %d %s", pid, line)
+		}
+	}
+}
