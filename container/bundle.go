@@ -37,7 +37,7 @@ func volumePath(i int) string { return shared + "/" + strconv.Itoa(i) }
 func (b *Bundle) Spec() (*specs.Spec, error) {
 	oci, linux, process := *b.OCI, *b.OCI.Linux, *b.OCI.Process
 	oci.Linux, oci.Process = &linux, &process
-	oci.Version = "1.0.2" // some refuse later ones, and all read what only those have, such as a scheduling policy, or pass over it
+	oci.Version = "1.0.2" // some refuse later ones, and all read what only those have, such as a scheduling policy, or pass over it (oci.Schedules)
 	if !owns(b.OCI, specs.UTSNamespace) {
 		oci.Hostname = "" // the pod's has it
 	}

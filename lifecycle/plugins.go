@@ -28,7 +28,7 @@ func (d *draft) adjust(ctx context.Context, request container.Request) error {
 	if a == nil || err != nil {
 		return err
 	}
-	if err := d.adopt(a, request); err != nil {
+	if err := d.adopt(ctx, a, request); err != nil {
 		// The request is right: without the plugin it had come to a specification.
 		return fmt.Errorf("NRI: adjustment: %v: %w", err, errdefs.ErrFailedPrecondition)
 	}
@@ -37,7 +37,7 @@ func (d *draft) adjust(ctx context.Context, request container.Request) error {
 
 // adopt makes the changes that plugins want. Where they cannot be made, the specification is what plugins were asked about,
 // or one that nobody uses.
-func (d *draft) adopt(a *nri.Adjustment, request container.Request) (err error) {
+func (d *draft) adopt(ctx context.Context, a *nri.Adjustment, request container.Request) (err error) {
 	if len(a.CDIDevices) > 0 {
 		d.rec.Spec.CDIDevices = withDevices(d.rec.Spec.CDIDevices, a.CDIDevices)
 		if request.Edits, err = d.cdi.Edits(d.rec.Spec.CDIDevices); err != nil {
@@ -69,8 +69,13 @@ func (d *draft) adopt(a *nri.Adjustment, request container.Request) (err error) 
 	if err := container.CheckProcess(oci); err != nil {
 		return err
 	}
-	if d.rec.OCI.Linux.MemoryPolicy != nil && d.live.driven != nil { // those that know it are newer than most
-		return fmt.Errorf("NRI: adjustment of memory_policy is not supported for OCI runtimes (handler %s): %w", d.live.driven.Name, errdefs.ErrFailedPrecondition)
+	if d.live.driven != nil && oci.Linux.MemoryPolicy != nil { // those that know it are newer than most
+		return fmt.Errorf("memory_policy: runtime handler %s would pass over it", d.live.driven.Name)
+	}
+	if p := oci.Process; d.live.driven != nil && (p.Scheduler != nil || p.IOPriority != nil) {
+		if err := d.live.driven.Schedules(ctx); err != nil {
+			return fmt.Errorf("scheduler, io_priority: %w", err)
+		}
 	}
 	if d.rec.OCI.Linux.Seccomp == nil || d.live.driven != nil { // an OCI runtime may know more
 		return nil

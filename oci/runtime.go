@@ -271,6 +271,20 @@ func (r *Runtime) Features(ctx context.Context) (*features.Features, error) {
 	return r.parse(out, err)
 }
 
+// Schedules says why the program would not give a container's process the scheduling policy and the I/O priority of
+// its specification, which has both since version 1.1.0; programs of before pass over them. nil: it would.
+func (r *Runtime) Schedules(ctx context.Context) error {
+	f, err := r.Features(ctx)
+	if err != nil {
+		return err
+	}
+	var major, minor int
+	if n, _ := fmt.Sscanf(f.OCIVersionMax, "%d.%d", &major, &minor); n < 2 || major < 1 || major == 1 && minor < 1 {
+		return r.failed("features", fmt.Sprintf("it knows the runtime specification up to version %q, in which processes have no scheduling", f.OCIVersionMax))
+	}
+	return nil
+}
+
 func (r *Runtime) parse(out []byte, err error) (*features.Features, error) {
 	var f features.Features
 	if err == nil {

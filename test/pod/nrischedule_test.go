@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -109,5 +111,43 @@ func TestPluginWantsRealtime(t *testing.T) {
 	}
 	if got, want := scheduled(t, c.pid()), "policy 1 nice 0 priority 5 flags 0x0 io 0 0"; got != want {
 		t.Errorf("the container's process has %s, want %s", got, want)
+	}
+}
+
+// TestPluginSchedulesByRuntime: an OCI runtime gets the scheduling that a plugin wants if it says it knows of such; with one
+// that does not, the container is refused.
+func TestPluginSchedulesByRuntime(t *testing.T) {
+	runc, err := exec.LookPath("runc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, config := t.TempDir(), ""
+	for name, features := range map[string]string{
+		"old": `echo '{"ociVersionMin":"1.0.0","ociVersionMax":"1.0.2-dev"}'`, "new": `echo '{"ociVersionMin":"1.0.0","ociVersionMax":"1.1.0"}'`, "none": "exit 1",
+	} {
+		path := filepath.Join(dir, name)
+		writeFile(t, path, fmt.Sprintf("#!/bin/sh\ncase \" $* \" in *\" features \"*) %s; exit;; esac\nexec %s \"$@\"\n", features, runc))
+		chmod(t, path)
+		config += fmt.Sprintf("[handlers.%s]\nbinary = %q\n", name, path)
+	}
+	d := ociDaemon(t, config)
+	newPlugin(t, d, adjusting("scheduling", "10", func(a *api.ContainerAdjustment) {
+		a.SetLinuxScheduler(&api.LinuxScheduler{Policy: api.LinuxSchedulerPolicy_SCHED_BATCH})
+		a.SetLinuxIOPriority(&api.LinuxIOPriority{Class: api.IOPrioClass_IOPRIO_CLASS_BE, Priority: 6})
+	}))
+	for handler, words := range map[string][]string{"old": {"up to version \"1.0.2-dev\""}, "none": {"exit status 1"}} {
+		p := d.runPodBy(t, handler)
+		_, err := p.tryCreate(p.containerConfig(sleeper))
+		refused(t, err, codes.FailedPrecondition, append(words, "NRI: adjustment: scheduler, io_priority", "runtime handler "+handler)...)
+	}
+	c := d.runPodBy(t, "new").start(sleeper)
+	data, err := os.ReadFile(d.path("root/containers/" + c.id + "/bundle/config.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"scheduler":{"policy":"SCHED_BATCH"`, `"ioPriority":{"class":"IOPRIO_CLASS_BE","priority":6}`} {
+		if !strings.Contains(string(data), want) {
+			t.Errorf("the runtime does not get %s: %s", want, data)
+		}
 	}
 }
