@@ -19,6 +19,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/containerd/nri/pkg/adaptation"
 	validator "github.com/containerd/nri/plugins/default-validator"
+	"github.com/containerd/ttrpc"
 
 	"tare/spec"
 	"tare/store"
@@ -77,6 +78,7 @@ func (p *Plugins) Start(o Options, s *store.Store, c Changer, log *slog.Logger) 
 	options := []adaptation.Option{
 		adaptation.WithSocketPath(o.Socket), adaptation.WithPluginPath(o.PluginDir), adaptation.WithPluginConfigPath(o.ConfigDir),
 		adaptation.WithDefaultValidator(o.validator()), adaptation.WithMetrics(counter{p}),
+		adaptation.WithTTRPCOptions(nil, []ttrpc.ServerOpt{ttrpc.WithUnaryServerInterceptor(p.readEvictions)}),
 	}
 	switch taken := answers(o.Socket); {
 	case o.Launched:
@@ -155,6 +157,20 @@ func (c counter) RecordPluginAdjustments(plugin, operation string, _ *adaptation
 		c.p.log.Warn("a plugin asks to evict containers, which the NRI library does not pass on",
 			slog.String("plugin", plugin), slog.String("op", operation), slog.Int("containers", evicts))
 	}
+}
+
+// readEvictions warns of those that a plugin asks for of its own accord: the library reads the updates only.
+func (p *Plugins) readEvictions(ctx context.Context, unmarshal ttrpc.Unmarshaler, _ *ttrpc.UnaryServerInfo, method ttrpc.Method) (any, error) {
+	return method(ctx, func(message any) error {
+		err := unmarshal(message)
+		if r, ok := message.(*adaptation.UpdateContainersRequest); ok && err == nil {
+			for _, e := range r.Evict {
+				p.log.Warn("a plugin asks to evict a container, which the NRI library does not pass on",
+					slog.String("container", e.GetContainerId()), slog.String("reason", e.GetReason()))
+			}
+		}
+		return err
+	})
 }
 
 // synchronize tells one plugin, or those just started, what there is. What they want changed is changed

@@ -12,6 +12,7 @@ import (
 	"github.com/containerd/nri/pkg/stub"
 	"github.com/containerd/ttrpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
 )
 
 // adjusting is a plugin that changes every container.
@@ -149,6 +150,29 @@ func TestPluginEvicts(t *testing.T) {
 	newPlugin(t, d, &plugin{name: "evicting", more: []stub.Option{stub.WithTTRPCOptions(nil, []ttrpc.ServerOpt{ttrpc.WithUnaryServerInterceptor(evict)})}})
 	victim.pod.start(sleeper)
 	const want = `msg="a plugin asks to evict containers, which the NRI library does not pass on" plugin=10-evicting op=CreateContainer containers=1`
+	if log := d.logFile(); strings.Count(log, want) != 1 {
+		t.Errorf("the log does not say once %s", want)
+	}
+}
+
+// TestPluginEvictsOfItsOwnAccord: so is that it wants one ended beside any event.
+func TestPluginEvictsOfItsOwnAccord(t *testing.T) {
+	d := ownDaemon(t, options{})
+	evict, err := proto.Marshal(&api.UpdateContainersRequest{Evict: []*api.ContainerEviction{{ContainerId: "somebody", Reason: "too loud"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	with := func(ctx context.Context, req *ttrpc.Request, resp *ttrpc.Response, _ *ttrpc.UnaryClientInfo, invoke ttrpc.Invoker) error {
+		if req.Method == "UpdateContainers" { // what follows a message is one with it
+			req.Payload = append(req.Payload, evict...)
+		}
+		return invoke(ctx, req, resp)
+	}
+	p := newPlugin(t, d, &plugin{name: "evicting", more: []stub.Option{stub.WithTTRPCOptions([]ttrpc.ClientOpts{ttrpc.WithUnaryClientInterceptor(with)}, nil)}})
+	if failed, err := p.stub.UpdateContainers(nil); len(failed) > 0 || err != nil {
+		t.Errorf("failed %v, %v", failed, err)
+	}
+	const want = `msg="a plugin asks to evict a container, which the NRI library does not pass on" container=somebody reason="too loud"`
 	if log := d.logFile(); strings.Count(log, want) != 1 {
 		t.Errorf("the log does not say once %s", want)
 	}
