@@ -33,6 +33,8 @@ func cdiDaemon(t *testing.T) (d *daemon, fixed, dynamic string) {
 
 func TestCDI(t *testing.T) {
 	d, fixed, dynamic := cdiDaemon(t)
+	config, handlers := ociConfig(t)
+	d.restartWith(t, config)
 	dir := t.TempDir()
 	hostNode(t, filepath.Join(dir, "loop"), unix.S_IFBLK|0o640, 7, 1)
 	writeFile(t, filepath.Join(dir, "lib"), "the library\n")
@@ -54,16 +56,25 @@ devices:
     mounts:
     - {hostPath: %[1]s/lib, containerPath: /opt/lib/liba.so, options: [ro, nosuid, nodev, rbind, rprivate, noatime]}
     - {hostPath: none, containerPath: /opt/scratch, type: tmpfs, options: [nosuid, nodev, size=1m, mode=0711]}
+    hooks:
+    - {hookName: startContainer, path: /bin/sh, args: [sh, -c, echo in >> /started]}
 - name: b
   containerEdits:
     env: [B=fixed]
 `, dir))
 	writeFile(t, filepath.Join(dynamic, "gadget.json"), `{"cdiVersion": "0.7.0", "kind": "tare.test/gadget",
 		"devices": [{"name": "b", "containerEdits": {"env": ["B=dynamic"]}}]}`)
-	for name, options := range map[string][]podOption{"": nil, "in a user namespace": {inUserNS}} {
+	pods := map[string]func(*testing.T) *pod{
+		"":                    func(t *testing.T) *pod { return d.runPod(t) },
+		"in a user namespace": func(t *testing.T) *pod { return d.runPod(t, inUserNS) },
+	}
+	for _, handler := range handlers {
+		pods["by "+handler] = func(t *testing.T) *pod { return d.runPodBy(t, handler) }
+	}
+	for name, run := range pods {
 		t.Run(name, func(t *testing.T) {
 			leavesNothing(t, d)
-			c := d.runPod(t, options...).start(sleeper, cdiDevices("tare.test/gadget=a"),
+			c := run(t).start(sleeper, cdiDevices("tare.test/gadget=a"),
 				volume(&runtime.Mount{HostPath: filepath.Join(dir, "volume"), ContainerPath: "/opt/lib/liba.so"}),
 				func(c *runtime.ContainerConfig) {
 					c.Annotations = map[string]string{"cdi.k8s.io/plugin_b": "tare.test/gadget=b,tare.test/gadget=a"}
@@ -73,6 +84,7 @@ devices:
 				"echo $GADGETS $BOTH $A $B":                            "yes device fixed dynamic\n",
 				showNodes("/dev/gadgets/a", "/dev/made"):               "/dev/gadgets/a block special file 640 0:44 7:1\n/dev/made block special file 600 0:0 7:0\n",
 				"stat -c %F /dev/pipe":                                 "fifo\n",
+				"cat /started":                                         "in\n",
 				tryDevice("/dev/gadgets/a"):                            "r\n",
 				tryDevice("/dev/made"):                                 "\n",
 				"cat /opt/lib/liba.so; stat -c %u:%g /opt/lib/liba.so": "the library\n0:0\n",

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/containerd/nri/pkg/api"
 	"github.com/containerd/nri/pkg/stub"
@@ -187,4 +189,34 @@ func (d *daemon) reloaded(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestPluginThatMustAnswer: with the policy fail_request a plugin that does not answer in time has the call fail, in its name; with
+// keep_connected it is asked again the next time.
+func TestPluginThatMustAnswer(t *testing.T) {
+	d := ownDaemon(t, options{config: "nri.plugin_request_timeout = \"300ms\"\n"})
+	d.pull(t, busybox)
+	pod := d.runPod(t)
+	for name, kept := range map[string]bool{"let-go": false, "kept": true} {
+		t.Run(name, func(t *testing.T) {
+			var slow atomic.Bool
+			slow.Store(true)
+			p := &plugin{name: name, before: func(event string) error {
+				if slow.Load() && event == "create created" {
+					time.Sleep(time.Second)
+				}
+				return nil
+			}}
+			p.more = []stub.Option{stub.WithFailurePolicy(&api.FailurePolicy{FailRequest: true, KeepConnected: kept})}
+			defer newPlugin(t, d, p).stub.Stop()
+			_, err := pod.tryCreate(pod.containerConfig(sleeper))
+			refused(t, err, codes.FailedPrecondition, "NRI", "10-"+name, "failed to handle", "deadline exceeded")
+			slow.Store(false)
+			before := len(p.told())
+			pod.create(sleeper)
+			if asked := slices.Contains(p.told()[before:], "create created"); asked != kept {
+				t.Errorf("afterwards the plugin is asked: %v, want %v; it was told %q", asked, kept, p.told())
+			}
+		})
+	}
 }
