@@ -27,7 +27,7 @@ func (p *Plugins) tell(call func(a *adaptation.Adaptation) error) error {
 	if !p.Active() {
 		return nil
 	}
-	return refusal(call(p.adaptation))
+	return p.refusal(call(p.adaptation))
 }
 
 // RunPod tells of a pod that is there but for the word; an error refuses it.
@@ -83,7 +83,7 @@ func (p *Plugins) Create(ctx context.Context, pod *store.Pod, c *store.Container
 	}
 	resp, err := p.adaptation.CreateContainer(ctx, &adaptation.CreateContainerRequest{Pod: wirePod(pod), Container: asked})
 	if err != nil {
-		return nil, Answer{}, refusal(err)
+		return nil, Answer{}, p.refusal(err)
 	}
 	adjustment, err := newAdjustment(resp.Adjust)
 	if adjustment != nil {
@@ -91,7 +91,7 @@ func (p *Plugins) Create(ctx context.Context, pod *store.Pod, c *store.Container
 		adjustment.goneDevices = missing(c.OCI.Linux.Devices, func(d specs.LinuxDevice) string { return d.Path },
 			asked.Linux.Devices, (*adaptation.LinuxDevice).GetPath)
 	}
-	return adjustment, Answer{resp.Update, resp.Evict}, refusal(err)
+	return adjustment, Answer{resp.Update, resp.Evict}, p.refusal(err)
 }
 
 // Created tells that the container is there.
@@ -124,7 +124,7 @@ func (p *Plugins) Update(ctx context.Context, pod *store.Pod, c *store.Container
 		Pod: wirePod(pod), Container: wireContainer(c), LinuxResources: wireResources(asked),
 	})
 	if err != nil {
-		return nil, Answer{}, refusal(err)
+		return nil, Answer{}, p.refusal(err)
 	}
 	a := Answer{resp.Update, resp.Evict}
 	for _, u := range resp.Update {
@@ -135,7 +135,7 @@ func (p *Plugins) Update(ctx context.Context, pod *store.Pod, c *store.Container
 				return asked, a, nil
 			}
 			if err != nil {
-				return nil, a, refusal(err)
+				return nil, a, p.refusal(err)
 			}
 			own.OOMScoreAdj = asked.OOMScoreAdj // updates have none
 			return own, a, nil
@@ -157,7 +157,7 @@ func (p *Plugins) StopContainer(ctx context.Context, pod *store.Pod, c *store.Co
 		return Answer{}, nil
 	}
 	resp, err := p.adaptation.StopContainer(ctx, &adaptation.StopContainerRequest{Pod: wirePod(pod), Container: wireContainer(c)})
-	return Answer{updates: resp.GetUpdate()}, refusal(err)
+	return Answer{updates: resp.GetUpdate()}, p.refusal(err)
 }
 
 // RemoveContainer tells that a container was removed.

@@ -66,6 +66,13 @@ type Plugins struct {
 	changer    Changer
 	log        *slog.Logger
 	wg         sync.WaitGroup // changes asked for at synchronization
+	failed     atomic.Pointer[failure]
+}
+
+// failure is the last error a plugin answered with.
+type failure struct {
+	plugin string
+	err    error
 }
 
 // Start starts and admits plugins, and tells each what there is. Precondition: the records are as the kernel has it.
@@ -148,8 +155,14 @@ func (p *Plugins) Hold() (release func()) {
 type counter struct{ p *Plugins }
 
 func (c counter) UpdatePluginCount(n int)                         { c.p.count.Store(int32(n)) }
-func (counter) RecordPluginInvocation(string, string, error)      {}
 func (counter) RecordPluginLatency(string, string, time.Duration) {}
+
+// RecordPluginInvocation notes whose an error is: the library returns it without a name.
+func (c counter) RecordPluginInvocation(plugin, _ string, err error) {
+	if err != nil {
+		c.p.failed.Store(&failure{plugin, err})
+	}
+}
 
 // RecordPluginAdjustments warns of evictions: the library counts what a plugin answers, but leaves them out of what it passes on.
 func (c counter) RecordPluginAdjustments(plugin, operation string, _ *adaptation.ContainerAdjustment, _, evicts int) {
@@ -242,13 +255,17 @@ func (p *Plugins) Apply(ctx context.Context, a Answer, skip spec.ContainerID) er
 
 // refusal is what a plugin's error, or one between plugins, is to the caller of the runtime. Its class on the
 // plugin's connection says nothing here.
-func refusal(err error) error {
+func (p *Plugins) refusal(err error) error {
 	if err == nil {
 		return nil
 	}
 	_, text, ok := strings.Cut(err.Error(), " desc = ")
-	if !ok {
+	last := p.failed.Load()
+	switch {
+	case !ok:
 		text = err.Error()
+	case last != nil && errors.Is(err, last.err):
+		text = "plugin " + last.plugin + ": " + text
 	}
 	return fmt.Errorf("NRI: %s: %w", text, errdefs.ErrFailedPrecondition)
 }

@@ -378,15 +378,15 @@ func TestBadPlugin(t *testing.T) {
 		code   codes.Code
 		words  []string
 	}{
-		{"refuses a pod", &plugin{before: refuse("run pod")}, "run", codes.FailedPrecondition, []string{"NRI", "not on this node"}},
-		{"refuses a container", &plugin{before: refuse("create created")}, "create", codes.FailedPrecondition, []string{"not on this node"}},
+		{"refuses a pod", &plugin{before: refuse("run pod")}, "run", codes.FailedPrecondition, []string{"NRI: plugin 10-test: not on this node"}},
+		{"refuses a container", &plugin{before: refuse("create created")}, "create", codes.FailedPrecondition, []string{"NRI: plugin 10-test: not on this node"}},
 		{"refuses a start", &plugin{before: refuse("start created")}, "start", codes.FailedPrecondition, []string{"not on this node"}},
 		{"judges what plugins adjust", &plugin{
 			create: adjust(func(a *api.ContainerAdjustment) { a.AddEnv("A", "b") }),
 			judge: func(a *api.ContainerAdjustment) error {
 				return fmt.Errorf("no variables on this node, such as %s", a.Env[0].Key)
 			},
-		}, "create", codes.FailedPrecondition, []string{"no variables on this node, such as A"}},
+		}, "create", codes.FailedPrecondition, []string{`NRI: validator "10-test"`, "no variables on this node, such as A"}},
 		{"wants another PID namespace", &plugin{create: adjust(func(a *api.ContainerAdjustment) {
 			a.AddOrReplaceNamespace(&api.LinuxNamespace{Type: "pid", Path: "/proc/1/ns/pid"})
 		})}, "create", codes.FailedPrecondition, []string{"linux.namespaces", "not supported"}},
