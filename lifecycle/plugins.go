@@ -28,11 +28,15 @@ func (d *draft) adjust(ctx context.Context, request container.Request) error {
 	if a == nil || err != nil {
 		return err
 	}
-	if err := d.adopt(ctx, a, request); err != nil {
-		// The request is right: without the plugin it had come to a specification.
-		return fmt.Errorf("NRI: adjustment: %v: %w", err, errdefs.ErrFailedPrecondition)
+	err = d.adopt(ctx, a, request)
+	switch {
+	case err == nil:
+		return nil
+	case errdefs.IsFailedPrecondition(err):
+		return fmt.Errorf("NRI: adjustment: %w", err)
 	}
-	return nil
+	// The request is right: without the plugin it had come to a specification.
+	return fmt.Errorf("NRI: adjustment: %v: %w", err, errdefs.ErrFailedPrecondition)
 }
 
 // adopt makes the changes that plugins want. Where they cannot be made, the specification is what plugins were asked about,
