@@ -33,6 +33,9 @@ func (r *Runtime) stopPod(ctx context.Context, id spec.PodID) error {
 		return err
 	}
 	crash.Point("pod-down.containers-killed")
+	if p.State == store.PodReady { // plugins may have something in its network namespace
+		told(r.Log, r.Plugins.StopPod(ctx, p))
+	}
 	if err := r.release(ctx, id); err != nil {
 		return err
 	}
@@ -42,9 +45,6 @@ func (r *Runtime) stopPod(ctx context.Context, id spec.PodID) error {
 		return err
 	})
 	crash.Point("pod-down.stored")
-	if p.State == store.PodReady {
-		told(r.Log, r.Plugins.StopPod(ctx, p))
-	}
 	return err
 }
 

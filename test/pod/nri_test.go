@@ -34,6 +34,7 @@ type plugin struct {
 	update func(c *api.Container, r *api.LinuxResources) ([]*api.ContainerUpdate, error)
 	before func(event string) error // what happens; an error refuses
 	judge  func(*api.ContainerAdjustment) error
+	stop   func(*api.PodSandbox)
 
 	mu     sync.Mutex // guards what follows
 	events []string
@@ -146,6 +147,9 @@ func (p *plugin) PostUpdatePodSandbox(_ context.Context, pod *api.PodSandbox) er
 }
 
 func (p *plugin) StopPodSandbox(_ context.Context, pod *api.PodSandbox) error {
+	if p.stop != nil {
+		p.stop(pod)
+	}
 	return p.tell("stop pod", pod, nil)
 }
 

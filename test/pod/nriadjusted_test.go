@@ -191,3 +191,37 @@ func TestPluginUpdateItCanDoWithout(t *testing.T) {
 		t.Errorf("shares are %d, want 100", got)
 	}
 }
+
+// TestPluginAtStop: when a plugin hears that a pod is stopped, its containers have ended, and its network is there: what the plugin
+// has put into it can be taken out.
+func TestPluginAtStop(t *testing.T) {
+	d := ownDaemon(t, options{})
+	d.pull(t, busybox)
+	type seen struct {
+		net, address string
+		state        runtime.ContainerState
+	}
+	saw := make(chan seen, 1)
+	var c *ctr
+	newPlugin(t, d, &plugin{stop: func(pod *api.PodSandbox) {
+		var s seen
+		for _, ns := range pod.Linux.Namespaces {
+			var at unix.Stat_t
+			if ns.Type == "network" && unix.Stat(ns.Path, &at) == nil {
+				s.net = fmt.Sprintf("net:[%d]", at.Ino)
+			}
+		}
+		s.address = strings.Join(pod.Ips, " ")
+		if resp, err := d.runtime.ContainerStatus(deadline(t), &runtime.ContainerStatusRequest{ContainerId: c.id}); err == nil {
+			s.state = resp.Status.State
+		}
+		saw <- s
+	}})
+	p := d.runPod(t)
+	c = p.start(sleeper)
+	want := seen{namespaces(t, c.pid())["net"], p.status().Network.Ip, runtime.ContainerState_CONTAINER_EXITED}
+	p.remove()
+	if got := <-saw; got != want {
+		t.Errorf("at the stop there is %v, want %v", got, want)
+	}
+}
