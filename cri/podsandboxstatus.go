@@ -83,8 +83,14 @@ func wireNamespaces(ns spec.Namespaces) *runtime.NamespaceOption {
 	}
 }
 
-// podInfo is what a verbose status shows beyond CRI.
+// podInfo is what a verbose status shows beyond CRI. What UpdatePodSandboxResources changes, it shows under containerd's names.
 func podInfo(p *store.Pod, operations []trace.Tree) any {
+	limits := func(r *spec.Resources) *runtime.ContainerResources {
+		if r == nil {
+			return nil
+		}
+		return &runtime.ContainerResources{Linux: wireResources(r)}
+	}
 	return struct {
 		State          string            `json:"state"`
 		RuntimeHandler string            `json:"runtimeHandler"`
@@ -92,6 +98,10 @@ func podInfo(p *store.Pod, operations []trace.Tree) any {
 		Namespaces     map[string]uint64 `json:"namespaces,omitempty"`
 		CgroupPath     string            `json:"cgroupPath,omitempty"`
 		Config         spec.Pod          `json:"config"`
-		Operations     []trace.Tree      `json:"operations,omitempty"` // where their time went, if they are traced
-	}{p.State.String(), p.Handler, p.NetNS, p.Namespaces, p.CgroupPath, p.Spec, operations}
+
+		Overhead  *runtime.ContainerResources `json:"overhead,omitempty"`
+		Resources *runtime.ContainerResources `json:"resources,omitempty"`
+
+		Operations []trace.Tree `json:"operations,omitempty"` // where their time went, if they are traced
+	}{p.State.String(), p.Handler, p.NetNS, p.Namespaces, p.CgroupPath, p.Spec, limits(p.Spec.Overhead), limits(p.Spec.Resources), operations}
 }

@@ -1,6 +1,8 @@
 package pod
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -190,6 +192,50 @@ func TestPluginUpdateItCanDoWithout(t *testing.T) {
 	if got := c.status().Resources.Linux.CpuShares; got != 100 {
 		t.Errorf("shares are %d, want 100", got)
 	}
+}
+
+// TestPluginRefusesPodUpdate: other resources of a pod that a plugin refuses are not on record; that it fails when they are
+// changes nothing.
+func TestPluginRefusesPodUpdate(t *testing.T) {
+	d := ownDaemon(t, options{})
+	refuses := ""
+	newPlugin(t, d, &plugin{before: func(event string) error {
+		if event == refuses {
+			return errors.New("not on this node")
+		}
+		return nil
+	}})
+	p := d.runPod(t, func(c *runtime.PodSandboxConfig) {
+		c.Linux.Overhead, c.Linux.Resources = &runtime.LinuxContainerResources{CpuShares: 11}, &runtime.LinuxContainerResources{CpuShares: 100}
+	})
+	update := func(shares int64) error {
+		_, err := d.runtime.UpdatePodSandboxResources(deadline(t), &runtime.UpdatePodSandboxResourcesRequest{
+			PodSandboxId: p.id, Resources: &runtime.LinuxContainerResources{CpuShares: shares},
+		})
+		return err
+	}
+	has := func(want int64) {
+		t.Helper()
+		resp, err := d.runtime.PodSandboxStatus(deadline(t), &runtime.PodSandboxStatusRequest{PodSandboxId: p.id, Verbose: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var info struct{ Overhead, Resources *runtime.ContainerResources }
+		if err := json.Unmarshal([]byte(resp.Info["info"]), &info); err != nil {
+			t.Fatal(err)
+		}
+		if got := info.Resources.GetLinux().GetCpuShares(); got != want || info.Overhead.GetLinux().GetCpuShares() != 11 {
+			t.Errorf("the pod has %d shares, want %d; %v", got, want, info.Overhead)
+		}
+	}
+	refuses = "update pod"
+	refused(t, update(200), codes.FailedPrecondition, "NRI: plugin 10-test: not on this node")
+	has(100)
+	refuses = "updated pod"
+	if err := update(300); err != nil {
+		t.Error(err)
+	}
+	has(300)
 }
 
 // TestPluginAtStop: when a plugin hears that a pod is stopped, its containers have ended, and its network is there: what the plugin
