@@ -50,7 +50,7 @@ func wireContainer(c *store.Container) *adaptation.Container {
 		CreatedAt: spec.Nanos(c.CreatedAt), StartedAt: spec.Nanos(c.StartedAt), FinishedAt: spec.Nanos(c.FinishedAt),
 		ExitCode: c.ExitCode, StatusReason: c.Reason, StatusMessage: c.Message,
 		User:  &adaptation.User{Uid: c.User.UID, Gid: c.User.GID, AdditionalGids: c.User.Groups},
-		Image: &adaptation.Image{Name: c.ImageName, Digest: c.ImageRef, ConfigDigest: string(c.Image)},
+		Image: &adaptation.Image{Name: c.ImageName, Digest: digest(c.ImageRef), ConfigDigest: string(c.Image)},
 		Linux: &adaptation.LinuxContainer{
 			Namespaces:  api.FromOCILinuxNamespaces(c.OCI.Linux.Namespaces),
 			Devices:     api.FromOCILinuxDevices(c.OCI.Linux.Devices),
@@ -76,6 +76,12 @@ func wireContainer(c *store.Container) *adaptation.Container {
 		out.CDIDevices = append(out.CDIDevices, &adaptation.CDIDevice{Name: name})
 	}
 	return out
+}
+
+// digest is that of a digest reference; of an image that has none, there is none but its configuration's.
+func digest(ref string) string {
+	_, digest, _ := strings.Cut(ref, "@")
+	return digest
 }
 
 // texts are variables whose values may be no text, as strings of messages have to be. The list is the caller's own.

@@ -194,6 +194,21 @@ func TestPluginUpdateItCanDoWithout(t *testing.T) {
 	}
 }
 
+// TestPluginSeesImage: the image's digests are digests (api.proto of the library).
+func TestPluginSeesImage(t *testing.T) {
+	d := ownDaemon(t, options{})
+	d.pull(t, busybox)
+	var saw *api.Image
+	newPlugin(t, d, &plugin{create: func(c *api.Container) (*api.ContainerAdjustment, []*api.ContainerUpdate, error) {
+		saw = c.Image
+		return nil, nil, nil
+	}})
+	s := d.runPod(t).start(sleeper).status()
+	if saw.GetName() != busybox || !strings.HasSuffix(s.ImageRef, "@"+saw.GetDigest()) || saw.GetConfigDigest() != s.ImageId {
+		t.Errorf("the plugin saw %v; status has %s, %s", saw, s.ImageRef, s.ImageId)
+	}
+}
+
 // TestPluginRefusesPodUpdate: other resources of a pod that a plugin refuses are not on record; that it fails when they are
 // changes nothing.
 func TestPluginRefusesPodUpdate(t *testing.T) {
