@@ -35,6 +35,7 @@ type plugin struct {
 	before func(event string) error // what happens; an error refuses
 	judge  func(*api.ContainerAdjustment) error
 	stop   func(*api.PodSandbox)
+	beside func(event string) []*api.ContainerUpdate
 
 	mu     sync.Mutex // guards what follows
 	events []string
@@ -128,7 +129,15 @@ func (p *plugin) Synchronize(_ context.Context, pods []*api.PodSandbox, containe
 	for _, c := range containers {
 		p.synced = append(p.synced, "container "+c.Id)
 	}
-	return nil, nil
+	return p.others("sync"), nil
+}
+
+// others are changes of other containers because of an event.
+func (p *plugin) others(event string) []*api.ContainerUpdate {
+	if p.beside == nil {
+		return nil
+	}
+	return p.beside(event)
 }
 
 func (p *plugin) RunPodSandbox(_ context.Context, pod *api.PodSandbox) error {
@@ -195,7 +204,7 @@ func (p *plugin) PostUpdateContainer(_ context.Context, pod *api.PodSandbox, c *
 }
 
 func (p *plugin) StopContainer(_ context.Context, pod *api.PodSandbox, c *api.Container) ([]*api.ContainerUpdate, error) {
-	return nil, p.tell("stop", pod, c)
+	return p.others("stop"), p.tell("stop", pod, c)
 }
 
 func (p *plugin) RemoveContainer(_ context.Context, pod *api.PodSandbox, c *api.Container) error {

@@ -286,3 +286,68 @@ func TestPluginAtStop(t *testing.T) {
 		t.Errorf("at the stop there is %v, want %v", got, want)
 	}
 }
+
+// TestPluginUpdatesBeside: a plugin changes another container when it connects and when one is created, changed or ends; where
+// that cannot be and has to, the call fails, and a container that was created for it is gone.
+func TestPluginUpdatesBeside(t *testing.T) {
+	d := ownDaemon(t, options{})
+	d.pull(t, busybox)
+	pod := d.runPod(t)
+	other, c := pod.start(sleeper), pod.start(sleeper)
+	change := func(id string, shares uint64, ignore bool) []*api.ContainerUpdate {
+		u := &api.ContainerUpdate{ContainerId: id, IgnoreFailure: ignore}
+		u.SetLinuxCPUShares(shares)
+		return []*api.ContainerUpdate{u}
+	}
+	var created []*api.ContainerUpdate
+	shares := map[string]uint64{"sync": 201, "stop": 204}
+	newPlugin(t, d, &plugin{
+		beside: func(event string) []*api.ContainerUpdate { return change(other.id, shares[event], false) },
+		create: func(*api.Container) (*api.ContainerAdjustment, []*api.ContainerUpdate, error) {
+			return nil, created, nil
+		},
+		update: func(*api.Container, *api.LinuxResources) ([]*api.ContainerUpdate, error) {
+			return change(other.id, 203, false), nil
+		},
+	})
+	has := func(want int64) {
+		t.Helper()
+		await(t, "the other container is changed", func() error {
+			if got := other.status().Resources.Linux.CpuShares; got != want {
+				return fmt.Errorf("it has %d shares, want %d", got, want)
+			}
+			return nil
+		})
+	}
+	has(201)
+	created = change(other.id, 202, false)
+	pod.create(sleeper)
+	has(202)
+	if err := c.update(&runtime.LinuxContainerResources{CpuShares: 100}); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.status().Resources.Linux.CpuShares; got != 100 {
+		t.Errorf("the container itself has %d shares", got)
+	}
+	has(203)
+	c.stop(0)
+	has(204)
+	created = change("nobody", 5, true)
+	pod.create(sleeper)
+	created = change("nobody", 5, false)
+	before := len(pod.containers())
+	_, err := pod.tryCreate(pod.containerConfig(sleeper))
+	refused(t, err, codes.NotFound, "NRI: update of container nobody")
+	if after := len(pod.containers()); after != before {
+		t.Errorf("there are %d containers, want %d", after, before)
+	}
+}
+
+// containers are those of the pod.
+func (p *pod) containers() []*runtime.Container {
+	resp, err := p.runtime.ListContainers(deadline(p.t), &runtime.ListContainersRequest{Filter: &runtime.ContainerFilter{PodSandboxId: p.id}})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return resp.Containers
+}
