@@ -81,10 +81,12 @@ func (p *Plugins) Create(ctx context.Context, pod *store.Pod, c *store.Container
 	if policy != nil { // who replaces it wants to see it
 		asked.Linux.SeccompPolicy = api.FromOCILinuxSeccomp(policy)
 	}
+	ctx, pids := withPidLimits(ctx)
 	resp, err := p.adaptation.CreateContainer(ctx, &adaptation.CreateContainerRequest{Pod: wirePod(pod), Container: asked})
 	if err != nil {
 		return nil, Answer{}, p.refusal(err)
 	}
+	pids.complete(resp.Update)
 	adjustment, err := newAdjustment(resp.Adjust)
 	if adjustment != nil {
 		adjustment.goneEnv = missing(c.OCI.Process.Env, variable, asked.Env, variable)
@@ -120,12 +122,14 @@ func (p *Plugins) Update(ctx context.Context, pod *store.Pod, c *store.Container
 	if !p.Active() {
 		return asked, Answer{}, nil
 	}
+	ctx, pids := withPidLimits(ctx)
 	resp, err := p.adaptation.UpdateContainer(ctx, &adaptation.UpdateContainerRequest{
 		Pod: wirePod(pod), Container: wireContainer(c), LinuxResources: wireResources(asked),
 	})
 	if err != nil {
 		return nil, Answer{}, p.refusal(err)
 	}
+	pids.complete(resp.Update)
 	a := Answer{resp.Update, resp.Evict}
 	for _, u := range resp.Update {
 		if u.GetContainerId() == string(c.ID) {
@@ -156,7 +160,9 @@ func (p *Plugins) StopContainer(ctx context.Context, pod *store.Pod, c *store.Co
 	if !p.Active() {
 		return Answer{}, nil
 	}
+	ctx, pids := withPidLimits(ctx)
 	resp, err := p.adaptation.StopContainer(ctx, &adaptation.StopContainerRequest{Pod: wirePod(pod), Container: wireContainer(c)})
+	pids.complete(resp.GetUpdate())
 	return Answer{updates: resp.GetUpdate()}, p.refusal(err)
 }
 

@@ -85,7 +85,10 @@ func (p *Plugins) Start(o Options, s *store.Store, c Changer, log *slog.Logger) 
 	options := []adaptation.Option{
 		adaptation.WithSocketPath(o.Socket), adaptation.WithPluginPath(o.PluginDir), adaptation.WithPluginConfigPath(o.ConfigDir),
 		adaptation.WithDefaultValidator(o.validator()), adaptation.WithMetrics(counter{p}),
-		adaptation.WithTTRPCOptions(nil, []ttrpc.ServerOpt{ttrpc.WithUnaryServerInterceptor(p.readEvictions)}),
+		adaptation.WithTTRPCOptions(
+			[]ttrpc.ClientOpts{ttrpc.WithUnaryClientInterceptor(readPidLimits)},
+			[]ttrpc.ServerOpt{ttrpc.WithUnaryServerInterceptor(p.readEvictions)},
+		),
 	}
 	switch taken := answers(o.Socket); {
 	case o.Launched:

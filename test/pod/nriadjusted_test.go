@@ -297,6 +297,7 @@ func TestPluginUpdatesBeside(t *testing.T) {
 	change := func(id string, shares uint64, ignore bool) []*api.ContainerUpdate {
 		u := &api.ContainerUpdate{ContainerId: id, IgnoreFailure: ignore}
 		u.SetLinuxCPUShares(shares)
+		u.SetLinuxPidLimits(int64(shares))
 		return []*api.ContainerUpdate{u}
 	}
 	var created []*api.ContainerUpdate
@@ -313,8 +314,9 @@ func TestPluginUpdatesBeside(t *testing.T) {
 	has := func(want int64) {
 		t.Helper()
 		await(t, "the other container is changed", func() error {
-			if got := other.status().Resources.Linux.CpuShares; got != want {
-				return fmt.Errorf("it has %d shares, want %d", got, want)
+			shares, pids := other.status().Resources.Linux.CpuShares, other.limit("pids", "pids.max", "pids.max")
+			if shares != want || pids != fmt.Sprint(want) {
+				return fmt.Errorf("it has %d shares and %s processes, want %d", shares, pids, want)
 			}
 			return nil
 		})
