@@ -105,26 +105,33 @@ func (s places) capitals() []problem {
 // others are.
 func (s places) numbers() []problem {
 	var found []*problem
-	for _, key := range spanKeys() {
-		if at, ok := s.keys[key]; ok && !at.text {
+	for _, key := range slices.Sorted(maps.Keys(s.keys)) {
+		if !s.keys[key].text && isSpan(reflect.TypeFor[Config](), key) {
 			found = append(found, wrong(key, "a span of time is in quotes and has a unit: \"30s\""))
 		}
 	}
 	return problems(found...)
 }
 
-// spanKeys are the keys whose values are spans of time.
-func spanKeys() (keys []string) {
-	sections := reflect.TypeFor[Config]()
-	for i := range sections.NumField() {
-		section := sections.Field(i)
-		for j := 0; section.Type.Kind() == reflect.Struct && j < section.Type.NumField(); j++ {
-			if f := section.Type.Field(j); f.Type == reflect.TypeFor[Duration]() {
-				keys = append(keys, section.Tag.Get("toml")+"."+f.Tag.Get("toml"))
-			}
+// isSpan says whether the value of a key below what is of a type is a span of time.
+func isSpan(t reflect.Type, key string) bool {
+	name, rest, _ := strings.Cut(key, ".")
+	switch {
+	case t == reflect.TypeFor[Duration]():
+		return key == ""
+	case key == "":
+		return false
+	case t.Kind() == reflect.Map:
+		return isSpan(t.Elem(), rest)
+	case t.Kind() != reflect.Struct:
+		return false
+	}
+	for f := range t.Fields() {
+		if f.Tag.Get("toml") == name {
+			return isSpan(f.Type, rest)
 		}
 	}
-	return keys
+	return false
 }
 
 // at is where an expression begins.
