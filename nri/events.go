@@ -81,19 +81,18 @@ func (p *Plugins) Create(ctx context.Context, pod *store.Pod, c *store.Container
 	if policy != nil { // who replaces it wants to see it
 		asked.Linux.SeccompPolicy = api.FromOCILinuxSeccomp(policy)
 	}
-	ctx, pids := withPidLimits(ctx)
+	ctx, rest := withLeftOut(ctx)
 	resp, err := p.adaptation.CreateContainer(ctx, &adaptation.CreateContainerRequest{Pod: wirePod(pod), Container: asked})
 	if err != nil {
 		return nil, Answer{}, p.refusal(err)
 	}
-	pids.complete(resp.Update)
 	adjustment, err := newAdjustment(resp.Adjust)
 	if adjustment != nil {
 		adjustment.goneEnv = missing(c.OCI.Process.Env, variable, asked.Env, variable)
 		adjustment.goneDevices = missing(c.OCI.Linux.Devices, func(d specs.LinuxDevice) string { return d.Path },
 			asked.Linux.Devices, (*adaptation.LinuxDevice).GetPath)
 	}
-	return adjustment, Answer{resp.Update, resp.Evict}, p.refusal(err)
+	return adjustment, rest.answer(resp.Update), p.refusal(err)
 }
 
 // Created tells that the container is there.
@@ -122,15 +121,14 @@ func (p *Plugins) Update(ctx context.Context, pod *store.Pod, c *store.Container
 	if !p.Active() {
 		return asked, Answer{}, nil
 	}
-	ctx, pids := withPidLimits(ctx)
+	ctx, rest := withLeftOut(ctx)
 	resp, err := p.adaptation.UpdateContainer(ctx, &adaptation.UpdateContainerRequest{
 		Pod: wirePod(pod), Container: wireContainer(c), LinuxResources: wireResources(asked),
 	})
 	if err != nil {
 		return nil, Answer{}, p.refusal(err)
 	}
-	pids.complete(resp.Update)
-	a := Answer{resp.Update, resp.Evict}
+	a := rest.answer(resp.Update)
 	for _, u := range resp.Update {
 		if u.GetContainerId() == string(c.ID) {
 			own, err := resources(u.GetLinux().GetResources())
@@ -160,10 +158,9 @@ func (p *Plugins) StopContainer(ctx context.Context, pod *store.Pod, c *store.Co
 	if !p.Active() {
 		return Answer{}, nil
 	}
-	ctx, pids := withPidLimits(ctx)
+	ctx, rest := withLeftOut(ctx)
 	resp, err := p.adaptation.StopContainer(ctx, &adaptation.StopContainerRequest{Pod: wirePod(pod), Container: wireContainer(c)})
-	pids.complete(resp.GetUpdate())
-	return Answer{updates: resp.GetUpdate()}, p.refusal(err)
+	return rest.answer(resp.GetUpdate()), p.refusal(err)
 }
 
 // RemoveContainer tells that a container was removed.

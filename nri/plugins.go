@@ -86,8 +86,8 @@ func (p *Plugins) Start(o Options, s *store.Store, c Changer, log *slog.Logger) 
 		adaptation.WithSocketPath(o.Socket), adaptation.WithPluginPath(o.PluginDir), adaptation.WithPluginConfigPath(o.ConfigDir),
 		adaptation.WithDefaultValidator(o.validator()), adaptation.WithMetrics(counter{p}),
 		adaptation.WithTTRPCOptions(
-			[]ttrpc.ClientOpts{ttrpc.WithUnaryClientInterceptor(readPidLimits)},
-			[]ttrpc.ServerOpt{ttrpc.WithUnaryServerInterceptor(p.readEvictions)},
+			[]ttrpc.ClientOpts{ttrpc.WithUnaryClientInterceptor(readLeftOut)},
+			[]ttrpc.ServerOpt{ttrpc.WithUnaryServerInterceptor(p.evictUnasked)},
 		),
 	}
 	switch taken := answers(o.Socket); {
@@ -167,27 +167,7 @@ func (c counter) RecordPluginInvocation(plugin, _ string, err error) {
 	}
 }
 
-// RecordPluginAdjustments warns of evictions: the library counts what a plugin answers, but leaves them out of what it passes on.
-func (c counter) RecordPluginAdjustments(plugin, operation string, _ *adaptation.ContainerAdjustment, _, evicts int) {
-	if evicts > 0 {
-		c.p.log.Warn("a plugin asks to evict containers, which the NRI library does not pass on",
-			slog.String("plugin", plugin), slog.String("op", operation), slog.Int("containers", evicts))
-	}
-}
-
-// readEvictions warns of those that a plugin asks for of its own accord: the library reads the updates only.
-func (p *Plugins) readEvictions(ctx context.Context, unmarshal ttrpc.Unmarshaler, _ *ttrpc.UnaryServerInfo, method ttrpc.Method) (any, error) {
-	return method(ctx, func(message any) error {
-		err := unmarshal(message)
-		if r, ok := message.(*adaptation.UpdateContainersRequest); ok && err == nil {
-			for _, e := range r.Evict {
-				p.log.Warn("a plugin asks to evict a container, which the NRI library does not pass on",
-					slog.String("container", e.GetContainerId()), slog.String("reason", e.GetReason()))
-			}
-		}
-		return err
-	})
-}
+func (counter) RecordPluginAdjustments(string, string, *adaptation.ContainerAdjustment, int, int) {}
 
 // synchronize tells one plugin, or those just started, what there is. What they want changed is changed
 // afterwards: operations under way hold pods, and may wait for this to be over.
@@ -251,7 +231,9 @@ func (p *Plugins) Apply(ctx context.Context, a Answer, skip spec.ContainerID) er
 	}
 	for _, e := range a.evictions {
 		p.log.Info("a plugin evicts a container", slog.String("container", e.ContainerId), slog.String("reason", e.Reason))
-		errs = append(errs, p.changer.StopContainer(ctx, spec.ContainerID(e.ContainerId), 0))
+		if err := p.changer.StopContainer(ctx, spec.ContainerID(e.ContainerId), 0); err != nil {
+			errs = append(errs, fmt.Errorf("NRI: eviction of container %s: %w", e.ContainerId, err))
+		}
 	}
 	return errors.Join(errs...)
 }

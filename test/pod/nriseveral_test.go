@@ -137,7 +137,7 @@ func TestPluginReconnects(t *testing.T) {
 	}
 }
 
-// TestPluginEvicts: that a plugin wants a container ended, which the library keeps to itself, is in the log.
+// TestPluginEvicts: a container that a plugin wants ended because of an event, which the library keeps to itself, ends.
 func TestPluginEvicts(t *testing.T) {
 	d := ownDaemon(t, options{})
 	d.pull(t, busybox)
@@ -151,16 +151,28 @@ func TestPluginEvicts(t *testing.T) {
 	}
 	newPlugin(t, d, &plugin{name: "evicting", more: []stub.Option{stub.WithTTRPCOptions(nil, []ttrpc.ServerOpt{ttrpc.WithUnaryServerInterceptor(evict)})}})
 	victim.pod.start(sleeper)
-	const want = `msg="a plugin asks to evict containers, which the NRI library does not pass on" plugin=10-evicting op=CreateContainer containers=1`
-	if log := d.logFile(); strings.Count(log, want) != 1 {
+	evicted(t, d, victim)
+}
+
+// evicted waits for the end that an eviction is, and looks for the reason in the log.
+func evicted(t *testing.T, d *daemon, victim *ctr) {
+	t.Helper()
+	if s := victim.finish(); s.ExitCode != 137 {
+		t.Errorf("it ended with %d", s.ExitCode)
+	}
+	if want := `msg="a plugin evicts a container" container=` + victim.id + ` reason="too loud"`; strings.Count(d.logFile(), want) != 1 {
 		t.Errorf("the log does not say once %s", want)
 	}
 }
 
-// TestPluginEvictsOfItsOwnAccord: so is that it wants one ended beside any event.
+// TestPluginEvictsOfItsOwnAccord: so does one that it wants ended beside any event; one that is not there is none.
 func TestPluginEvictsOfItsOwnAccord(t *testing.T) {
 	d := ownDaemon(t, options{})
-	evict, err := proto.Marshal(&api.UpdateContainersRequest{Evict: []*api.ContainerEviction{{ContainerId: "somebody", Reason: "too loud"}}})
+	d.pull(t, busybox)
+	victim := d.runPod(t).start(sleeper)
+	evict, err := proto.Marshal(&api.UpdateContainersRequest{Evict: []*api.ContainerEviction{
+		{ContainerId: "somebody", Reason: "nobody"}, {ContainerId: victim.id, Reason: "too loud"},
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,10 +186,7 @@ func TestPluginEvictsOfItsOwnAccord(t *testing.T) {
 	if failed, err := p.stub.UpdateContainers(nil); len(failed) > 0 || err != nil {
 		t.Errorf("failed %v, %v", failed, err)
 	}
-	const want = `msg="a plugin asks to evict a container, which the NRI library does not pass on" container=somebody reason="too loud"`
-	if log := d.logFile(); strings.Count(log, want) != 1 {
-		t.Errorf("the log does not say once %s", want)
-	}
+	evicted(t, d, victim)
 }
 
 // reloaded waits until the daemon serves with the configuration read again.
