@@ -36,6 +36,7 @@ func (c *Config) check() []problem {
 		cgroupRoot("cgroup.root", c.Cgroup),
 		directories("cdi.spec_dirs", c.CDI.SpecDirs),
 		directories("hooks.dirs", c.Hooks.Dirs),
+		anyOf("nri.reject", c.NRI.Reject, "hooks", "namespaces", "sysctls", "seccomp"),
 		oneOf("security.selinux", c.Security.SELinux, "auto", "off"),
 		address("streaming.address", c.Streaming.Address),
 		level("log.level", c.Log.Level),
@@ -186,6 +187,16 @@ func cgroupRoot(key string, c Cgroup) *problem {
 func address(key, ip string) *problem {
 	if _, err := netip.ParseAddr(ip); err != nil {
 		return wrong(key, "%q is not an IP address", ip)
+	}
+	return nil
+}
+
+// anyOf demands known words.
+func anyOf(key string, values []string, known ...string) *problem {
+	for _, v := range values {
+		if p := oneOf(key, v, known...); p != nil {
+			return p
+		}
 	}
 	return nil
 }

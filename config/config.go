@@ -172,8 +172,8 @@ type NRI struct {
 	RequiredPlugins []string `toml:"required_plugins" json:"required_plugins"`
 	// TolerateMissingAnnotation is the key of an annotation with which a pod does without them.
 	TolerateMissingAnnotation string `toml:"tolerate_missing_annotation" json:"tolerate_missing_annotation"`
-	// RejectHooks refuses containers for which a plugin wants OCI hooks, which run as root on the host.
-	RejectHooks bool `toml:"reject_hooks" json:"reject_hooks"`
+	// Reject refuses containers in which a plugin adjusts one of these: hooks, namespaces, sysctls, seccomp.
+	Reject []string `toml:"reject" json:"reject"`
 }
 
 // Default returns the configuration of a node without a file.

@@ -81,6 +81,7 @@ keep = 100
 		{name: "no directory of configurations", text: "cni.conf_dir = ''\n", errs: []string{":1:1: cni.conf_dir: an empty path"}},
 		{name: "empty directory of plugins", text: "cni.bin_dirs = ['']\n", errs: []string{":1:1: cni.bin_dirs: an empty path"}},
 		{name: "pinned by nothing", text: "images.pinned = ['a b']\n", errs: []string{":1:1: images.pinned", `"a b"`}},
+		{name: "something to reject", text: "nri.reject = ['hooks', 'mounts']\n", errs: []string{":1:1: nri.reject", `"mounts"`}},
 		{name: "no bridge", text: "cni.bridge = ''\n", errs: []string{"cni.bridge"}},
 		{name: "long bridge", text: "cni.bridge = '0123456789012345'\n", errs: []string{"cni.bridge"}},
 		{name: "subnet", text: "cni.subnets = ['10.0.0.1']\n", errs: []string{"cni.subnets", "10.0.0.1"}},

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -35,18 +36,26 @@ type Options struct {
 	RegistrationTimeout time.Duration // 0: the library's, five seconds
 	RequestTimeout      time.Duration // 0: the library's, two seconds
 
-	Required    []string // plugins without which no container is created
-	Tolerate    string   // key of an annotation with which a pod does without them
-	RejectHooks bool     // refuse containers for which a plugin wants hooks
+	Required []string // plugins without which no container is created
+	Tolerate string   // key of an annotation with which a pod does without them
+	Reject   []string // what no plugin may adjust: hooks, namespaces, sysctls, seccomp
 
 	Version string // the runtime's, which plugins are told
 }
 
 // validator is the library's own judge of what plugins did together.
 func (o Options) validator() *validator.DefaultValidatorConfig {
+	rejects := func(what string) bool { return slices.Contains(o.Reject, what) }
 	return &validator.DefaultValidatorConfig{
-		Enable: len(o.Required) > 0 || o.RejectHooks, RejectOCIHookAdjustment: o.RejectHooks,
-		RequiredPlugins: o.Required, TolerateMissingAnnotation: o.Tolerate,
+		Enable:                                len(o.Required)+len(o.Reject) > 0,
+		RequiredPlugins:                       o.Required,
+		TolerateMissingAnnotation:             o.Tolerate,
+		RejectOCIHookAdjustment:               rejects("hooks"),
+		RejectNamespaceAdjustment:             rejects("namespaces"),
+		RejectSysctlAdjustment:                rejects("sysctls"),
+		RejectRuntimeDefaultSeccompAdjustment: rejects("seccomp"),
+		RejectUnconfinedSeccompAdjustment:     rejects("seccomp"),
+		RejectCustomSeccompAdjustment:         rejects("seccomp"),
 	}
 }
 

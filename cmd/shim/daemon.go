@@ -191,7 +191,7 @@ func pluginOptions(s settings) nri.Options {
 	return nri.Options{
 		Socket: c.SocketPath, PluginDir: c.PluginPath, ConfigDir: c.PluginConfigPath, Launched: c.DisableConnections,
 		RegistrationTimeout: time.Duration(c.PluginRegistrationTimeout), RequestTimeout: time.Duration(c.PluginRequestTimeout),
-		Required: c.RequiredPlugins, Tolerate: c.TolerateMissingAnnotation, RejectHooks: c.RejectHooks, Version: version,
+		Required: c.RequiredPlugins, Tolerate: c.TolerateMissingAnnotation, Reject: c.Reject, Version: version,
 	}
 }
 

@@ -52,28 +52,34 @@ func TestSeveralPlugins(t *testing.T) {
 	refused(t, err, codes.FailedPrecondition, "NRI", "10-early", "50-other", "both tried to set", "CPUShares")
 }
 
-// TestRejectedHooks: with reject_hooks a plugin that wants a hook has the container refused; without, a hook of a plugin's
-// that fails is named.
-func TestRejectedHooks(t *testing.T) {
+// TestRejectedAdjustments: what nri.reject names, no plugin adjusts; a hook of a plugin's that fails is named.
+func TestRejectedAdjustments(t *testing.T) {
 	hook := func(a *api.ContainerAdjustment) {
 		a.AddHooks(&api.Hooks{CreateRuntime: []*api.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c", "echo no luck; exit 3"}}}})
 	}
 	for name, tt := range map[string]struct {
-		config, call string
+		reject, call string
+		adjust       func(*api.ContainerAdjustment)
 		words        []string
 	}{
-		"rejected": {"nri.reject_hooks = true\n", "create", []string{"NRI", "10-hooking", "restricted OCI hook"}},
-		"failing":  {"", "start", []string{"hook createRuntime", "/bin/sh", "exit code 3", "no luck"}},
+		"hooks":      {"'hooks'", "create", hook, []string{"NRI", "10-eager", "restricted OCI hook"}},
+		"a bad hook": {"'seccomp'", "start", hook, []string{"hook createRuntime", "/bin/sh", "exit code 3", "no luck"}},
+		"namespaces": {"'hooks', 'namespaces'", "create", func(a *api.ContainerAdjustment) { a.AddOrReplaceNamespace(&api.LinuxNamespace{Type: "ipc"}) },
+			[]string{"NRI", "10-eager", "namespace"}},
+		"sysctls": {"'sysctls'", "create", func(a *api.ContainerAdjustment) { a.SetLinuxSysctl("net.core.somaxconn", "7") }, []string{"NRI", "10-eager", "sysctl"}},
+		"seccomp": {"'seccomp'", "create", func(a *api.ContainerAdjustment) {
+			a.SetLinuxSeccompPolicy(&api.LinuxSeccomp{DefaultAction: "SCMP_ACT_ALLOW"})
+		}, []string{"NRI", "10-eager", "seccomp policy"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := ownDaemon(t, options{config: tt.config})
+			d := ownDaemon(t, options{config: "nri.reject = [" + tt.reject + "]\n"})
 			d.pull(t, busybox)
 			if err := d.warmUp(); err != nil {
 				t.Fatal(err)
 			}
 			leavesNothing(t, d)
-			p := newPlugin(t, d, adjusting("hooking", "10", hook))
-			call, err := d.calls(t, podConfig("hooked"))
+			p := newPlugin(t, d, adjusting("eager", "10", tt.adjust))
+			call, err := d.calls(t, podConfig("adjusted"))
 			if call != tt.call {
 				t.Fatalf("the call that failed is %q: %v; want %q", call, err, tt.call)
 			}
