@@ -13,7 +13,20 @@ import (
 // holds a PID namespace open that several containers share; a process that ignores SIGCHLD, as an
 // execve keeps it, never has to reap (wait(2)), so waiting is all an init needs to do. The caller
 // closes the file.
-func PauseFile() (*os.File, error) { return SealedProgram("pause", bytes.NewReader(pauseELF())) }
+//
+// It cannot be read, which makes who executes it undumpable, and a process of the host's user namespace (would_dump,
+// fs/exec.c): others of its user may not trace it, nor may root of a user namespace.
+func PauseFile() (*os.File, error) {
+	f, err := SealedProgram("pause", bytes.NewReader(pauseELF()))
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Chmod(0o111); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
 
 // SealedProgram returns an executable in memory that nobody can write to, whoever gets hold of it: memfd_create(2),
 // F_ADD_SEALS(2const). The caller closes the file.
@@ -73,9 +86,36 @@ func (b *Builder) IgnoreChildren() {
 	b.add("rt_sigaction", "SIGCHLD SIG_IGN", unix.SYS_RT_SIGACTION, Imm(uint64(unix.SIGCHLD)), blobArg(act), Imm(0), Imm(8))
 }
 
-// ExecFile ends the program by executing an open file, execveat(2), without any descriptor.
-func (b *Builder) ExecFile(f FD, argv, env []string) {
+// ExecPause ends the program by executing PauseFile's, execveat(2), without any descriptor, and with nothing but waiting allowed:
+// who may trace it, by CAP_SYS_PTRACE, makes it do no more. Otherwise that would be a way out of a container's cgroup
+// and filter. After NoNewPrivs.
+func (b *Builder) ExecPause(f FD, argv []string) {
 	b.add("close_range", "0- CLOEXEC", unix.SYS_CLOSE_RANGE, Imm(0), Imm(uint64(^uint32(0))), Imm(unix.CLOSE_RANGE_CLOEXEC))
-	args, envs := blobArg(b.pointers(argv)), blobArg(b.pointers(env))
+	b.Seccomp(pauseFilter(), 0)
+	b.p.Ops[len(b.p.Ops)-1].orGoOn(unix.EINVAL, unix.ENOSYS) // a kernel without CONFIG_SECCOMP_FILTER keeps no container by one
+	args, envs := blobArg(b.pointers(argv)), blobArg(b.pointers(nil))
 	b.add("execveat", f.label, unix.SYS_EXECVEAT, f.arg, b.str(""), args, envs, Imm(unix.AT_EMPTY_PATH))
+}
+
+// pauseFilter refuses (EPERM) all but pauseCode's system call and the execveat(2) before it: an array of struct
+// sock_filter, seccomp(2).
+func pauseFilter() []byte {
+	const (
+		load, equal, verdict = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, unix.BPF_RET | unix.BPF_K
+		number, arch         = 0, 4 // offsets in struct seccomp_data
+	)
+	var filter []byte
+	for _, f := range []unix.SockFilter{
+		{Code: load, K: arch},
+		{Code: equal, K: pauseArch, Jf: 3},
+		{Code: load, K: number},
+		{Code: equal, K: pauseCall, Jt: 2},
+		{Code: equal, K: unix.SYS_EXECVEAT, Jt: 1},
+		{Code: verdict, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)},
+		{Code: verdict, K: unix.SECCOMP_RET_ALLOW},
+	} {
+		filter = binary.NativeEndian.AppendUint16(filter, f.Code)
+		filter = binary.NativeEndian.AppendUint32(append(filter, f.Jt, f.Jf), f.K)
+	}
+	return filter
 }

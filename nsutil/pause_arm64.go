@@ -1,6 +1,12 @@
 package nsutil
 
-const pauseMachine = 183 // EM_AARCH64
+import "golang.org/x/sys/unix"
+
+const (
+	pauseMachine = 183 // EM_AARCH64
+	pauseArch    = unix.AUDIT_ARCH_AARCH64
+	pauseCall    = unix.SYS_PPOLL
+)
 
 // pauseCode is: again: mov x0, #0; mov x1, #0; mov x2, #0; mov x3, #0; mov x8, #73 (ppoll); svc #0; b again.
 var pauseCode = []byte{

@@ -114,7 +114,7 @@ func (s *Sandbox) StartInit(ctx context.Context, k Custody, h Host) (*os.File, e
 }
 
 // initProgram leaves the init nothing that its neighbours, who see it as process 1, could reach
-// through it: /proc/1/root is an empty read-only tmpfs.
+// through it: /proc/1/root is an empty read-only tmpfs, and it can do nothing but wait.
 func (s *Sandbox) initProgram(pause *os.File, h Host) *nsutil.Program {
 	b := nsutil.NewBuilder()
 	b.WriteFile("/proc/self/oom_score_adj", fmt.Sprint(max(initOOMScore, h.OOMScoreFloor)))
@@ -142,6 +142,6 @@ func (s *Sandbox) initProgram(pause *os.File, h Host) *nsutil.Program {
 	b.SetIDs(nobody, nobody, nil)
 	b.SetCaps(nsutil.Caps{})
 	b.NoNewPrivs()
-	b.ExecFile(b.File(pause, "pause"), []string{initName, string(s.ID)}, nil)
+	b.ExecPause(b.File(pause, "pause"), []string{initName, string(s.ID)})
 	return b.Program()
 }

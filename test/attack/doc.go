@@ -8,6 +8,7 @@
 //	                       or that show MOUNT or DEVICE, a mount point and a network device of the host
 //	attack stop            stop every other process in sight, over and over (kill(2), SIGSTOP)
 //	attack trace           trace every other process in sight and keep it (ptrace(2))
+//	attack possess PID     trace that process
 //	attack overwrite PATH  write into the file that PATH, such as /proc/1/exe, leads to
 //	attack handle CANARY   open CANARY by file handles that are guessed (open_by_handle_at(2))
 //	attack abstract        connect to every abstract socket in sight (unix(7))

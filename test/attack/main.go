@@ -9,7 +9,7 @@ import (
 var moves = map[string]func(args []string) error{
 	"swap": swap, "stop": stop, "trace": trace, "hunt": hunt,
 	"overwrite": overwrite, "handle": handle, "abstract": abstract, "keyring": keyring,
-	"breed": breed, "calls": calls, "pass": pass, "release": release, "push": push,
+	"breed": breed, "calls": calls, "pass": pass, "release": release, "push": push, "possess": possess,
 }
 
 func main() {

@@ -57,3 +57,17 @@ func trace([]string) error {
 		}
 	}
 }
+
+// possess traces one process, which then does what this one wants it to (ptrace(2)).
+func possess(args []string) error {
+	runtime.LockOSThread() // a tracer is a thread
+	pid, err := strconv.Atoi(args[0])
+	if err != nil {
+		return err
+	}
+	if err := unix.PtraceSeize(pid); err != nil {
+		return err
+	}
+	escaped("process %d is ours", pid)
+	return nil
+}

@@ -315,6 +315,11 @@ func TestEscapeNeighbours(t *testing.T) {
 			root.keeps("sh", "-c", "cat /proc/1/root"+o.canary)
 			root.keeps("sh", "-c", "ls /proc/1/root/ | grep .")
 			root.keeps("sh", "-c", "ls /proc/1/fd/ | grep .")
+			// It is in no container's cgroup, nor under any profile: who does it as its user would have left both behind.
+			p.start(sleeper, attack(), asUser(65534)).keeps("/attack", "possess", "1")
+			if got := root.exec("grep ^Seccomp: /proc/1/status"); got != "Seccomp:\t2\n" {
+				t.Errorf("with CAP_SYS_PTRACE, the first process can be made to call anything: %q", got)
+			}
 		})
 	}
 }
