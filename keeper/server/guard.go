@@ -26,9 +26,9 @@ type guard struct {
 	mu    sync.Mutex
 	path  string
 	pid   int
-	start string // time, by which the pid is told from a later process's
-	pidfd *os.File
-	over  bool // the keeper ends
+	start string   // time, by which the pid is told from a later process's
+	pidfd *os.File // nil: there is none now
+	over  bool     // the keeper ends
 }
 
 // protect starts a guard, and another one whenever it is killed. Without one the keeper works all the same, and what it holds
@@ -47,9 +47,9 @@ func (s *Server) protect(l *Listener) error {
 		return err
 	}
 	g := &s.guard
-	g.mu.Lock()
-	g.path, g.pid, g.pidfd, g.start = filepath.Join(l.path, guardName), pid, pidfd, startTime(pid)
-	g.mu.Unlock()
+	if !g.began(filepath.Join(l.path, guardName), pid, pidfd) {
+		return nil
+	}
 	ignore := func(syscall.WaitStatus, time.Time) {}
 	s.reaper.whenGone(child, ignore, func(syscall.WaitStatus, time.Time) {
 		if g.gone() {
@@ -63,10 +63,24 @@ func (s *Server) protect(l *Listener) error {
 	return s.journal.published(g.publish)
 }
 
+// began takes over a guard that was started. Of a keeper that ends meanwhile, nothing is to be kept: it is ended, and false returned.
+func (g *guard) began(path string, pid int, pidfd *os.File) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.path, g.pid, g.pidfd, g.start = path, pid, pidfd, startTime(pid)
+	if g.over {
+		g.kill()
+	}
+	return !g.over
+}
+
 // publish writes down where an heir finds the journal.
 func (g *guard) publish(journal int) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.over { // there is nothing to be found
+		return nil
+	}
 	text := fmt.Sprintf("%d %s %d\n", g.pid, g.start, journal)
 	if err := os.WriteFile(g.path+".tmp", []byte(text), 0o600); err != nil {
 		return fmt.Errorf("record guard: %w", err)
@@ -79,6 +93,7 @@ func (g *guard) gone() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.pidfd.Close()
+	g.pidfd = nil // waiting for it would never end
 	return g.over
 }
 
@@ -89,9 +104,16 @@ func (g *guard) end() {
 	g.over = true
 	if g.path != "" {
 		_ = os.Remove(g.path) // names nobody any more
-		_ = nsutil.PidfdSignal(g.pidfd, unix.SIGKILL)
-		_, _ = nsutil.PidfdAwaitEnd(g.pidfd, -1)
 	}
+	if g.pidfd != nil {
+		g.kill()
+	}
+}
+
+// kill ends the guard, which is there. Preconditions: mu held.
+func (g *guard) kill() {
+	_ = nsutil.PidfdSignal(g.pidfd, unix.SIGKILL)
+	_, _ = nsutil.PidfdAwaitEnd(g.pidfd, -1)
 }
 
 // startTime is a process's, field 22 of proc_pid_stat(5); the second field may hold anything.
