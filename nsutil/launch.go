@@ -1,6 +1,7 @@
 package nsutil
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -186,10 +187,14 @@ func closeOthers(fds []int) []step {
 	return steps
 }
 
+// errTooMuch is a child that reports more than its program does: somebody who traces it speaks for it.
+var errTooMuch = errors.New("status channel: more reports than the program makes")
+
 // follow reads the child's reports until the channel closes.
 func follow(p *Program, status *os.File, w Watch, st *Started) error {
 	buf := make([]byte, reportSize)
 	oob := make([]byte, unix.CmsgSpace(4*maxGive))
+	forks, gives := p.Forks(), p.count(unix.SYS_SENDMSG) // to come: no program goes back
 	for {
 		n, oobn, err := recv(status, buf, oob)
 		if err != nil {
@@ -200,6 +205,9 @@ func follow(p *Program, status *os.File, w Watch, st *Started) error {
 		}
 		switch m := reportFrom(buf); m.kind {
 		case reportFork:
+			if forks--; forks < 0 {
+				return errTooMuch
+			}
 			if err := st.replace(int(m.value), w); err != nil {
 				return err
 			}
@@ -216,6 +224,9 @@ func follow(p *Program, status *os.File, w Watch, st *Started) error {
 				return err
 			}
 			st.Given = append(st.Given, files...)
+			if gives--; gives < 0 {
+				return errTooMuch
+			}
 		case reportFailed:
 			return &OpError{Index: int(m.index), Errno: syscall.Errno(m.value)}
 		}
