@@ -23,11 +23,10 @@ type credentials struct {
 
 // take gives up privileges in the order in which each step still has the right to be made:
 // label, bounding set, user, capabilities, no_new_privs. The filter goes last where no_new_privs allows
-// it, and else while CAP_SYS_ADMIN is still there (seccomp(2)).
+// it, and else while CAP_SYS_ADMIN is still there (seccomp(2)). Either way no more than capset(2), prctl(2) and execve(2) come after
+// it: a profile need not allow what the command does not call.
 func (c *credentials) take(b *nsutil.Builder) {
 	c.prepare(b)
-	c.scheduleLate(b)
-	c.filterEarly(b)
 	c.become(b)
 	c.confine(b)
 }
@@ -38,21 +37,8 @@ func (c *credentials) take(b *nsutil.Builder) {
 func (c *credentials) takeForking(b *nsutil.Builder, session func()) {
 	c.prepare(b)
 	c.become(b)
-	meanwhile := nsutil.Caps{Effective: c.caps.Permitted, Permitted: c.caps.Permitted, Inheritable: c.caps.Inheritable}
-	var needed uint64
-	if c.filter != nil && !c.process.NoNewPrivileges {
-		needed |= 1 << unix.CAP_SYS_ADMIN
-	}
-	if c.deadline() {
-		needed |= 1 << unix.CAP_SYS_NICE
-	}
-	meanwhile.Effective |= needed
-	meanwhile.Permitted |= needed
-	b.SetCaps(meanwhile)
 	b.Fork()
 	session()
-	c.scheduleLate(b)
-	c.filterEarly(b)
 	c.confine(b)
 }
 
@@ -74,24 +60,33 @@ func (c *credentials) prepare(b *nsutil.Builder) {
 	b.Umask(0o022)
 }
 
-// filterEarly sets the filter of a process that will not have the right to later.
-func (c *credentials) filterEarly(b *nsutil.Builder) {
-	if c.filter != nil && !c.process.NoNewPrivileges {
-		b.Seccomp(c.filter.Program, c.filter.Flags)
-	}
-}
-
-// become takes the user, and keeps capabilities meanwhile.
+// become takes the user, and keeps those capabilities that are its own or needed for what comes.
 func (c *credentials) become(b *nsutil.Builder) {
 	u := c.process.User
 	b.LimitBounding(c.caps.Bounding, security.LastCap())
 	b.KeepCaps()
 	b.SetIDs(u.UID, u.GID, u.AdditionalGids)
 	b.ChdirInside(c.process.Cwd)
+	b.CloseAbove2() // that of the directory
+	needed := c.caps.Permitted
+	if c.filtersEarly() {
+		needed |= 1 << unix.CAP_SYS_ADMIN
+	}
+	if c.deadline() {
+		needed |= 1 << unix.CAP_SYS_NICE
+	}
+	b.SetCaps(nsutil.Caps{Effective: needed, Permitted: needed, Inheritable: c.caps.Inheritable})
 }
+
+// filtersEarly says whether the process will not have the right to its filter later.
+func (c *credentials) filtersEarly() bool { return c.filter != nil && !c.process.NoNewPrivileges }
 
 // confine takes the capabilities, and what cannot be undone.
 func (c *credentials) confine(b *nsutil.Builder) {
+	c.scheduleLate(b)
+	if c.filtersEarly() {
+		b.Seccomp(c.filter.Program, c.filter.Flags)
+	}
 	b.SetCaps(c.caps)
 	if c.process.NoNewPrivileges {
 		b.NoNewPrivs()

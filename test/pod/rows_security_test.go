@@ -169,6 +169,11 @@ func TestUserRowsOfUserNamespace(t *testing.T) {
 // noMkdir is a seccomp profile that allows all but mkdir.
 const noMkdir = `{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95}]}`
 
+// narrowProfile is one that refuses calls a container's program makes on its way to the command and the command does not, as profiles
+// do that list what their author has seen it call.
+const narrowProfile = `{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"action": "SCMP_ACT_ERRNO",
+	"names": ["openat2", "fchdir", "close_range", "setgroups", "setresgid", "setresuid", "keyctl", "setsid", "lsm_set_self_attr"]}]}`
+
 func TestSeccompRows(t *testing.T) {
 	leavesNothing(t, suite.shared)
 	dir := t.TempDir()
@@ -177,7 +182,7 @@ func TestSeccompRows(t *testing.T) {
 		writeFile(t, path, text)
 		return path
 	}
-	allowed := file("allowed.json", noMkdir)
+	allowed, narrow := file("allowed.json", noMkdir), file("narrow.json", narrowProfile)
 	profile := func(kind runtime.SecurityProfile_ProfileType, ref string) option {
 		return secured(func(s *securityContext) { s.Seccomp = &runtime.SecurityProfile{ProfileType: kind, LocalhostRef: ref} })
 	}
@@ -200,6 +205,10 @@ func TestSeccompRows(t *testing.T) {
 		{name: "RuntimeDefault", sent: profile(def, ""), proc: filtered, shell: noUserNS},
 		{name: "Unconfined", sent: profile(unconfined, ""), proc: free, shell: userNS},
 		{name: "Localhost", sent: profile(localhost, allowed), proc: filtered, shell: noDirectory},
+		{name: "Localhost, without what the runtime calls", sent: profile(localhost, narrow), proc: filtered, shell: anything},
+		{name: "Localhost, without what the runtime calls, no_new_privs for a user", proc: filtered, shell: map[string]string{"id -u": "1000\n"}, sent: secured(func(s *securityContext) {
+			s.Seccomp, s.NoNewPrivs, s.RunAsUser = &runtime.SecurityProfile{ProfileType: localhost, LocalhostRef: narrow}, true, &runtime.Int64Value{Value: 1000}
+		})},
 		{name: "runtime/default in the deprecated field", sent: old("runtime/default"), proc: filtered, shell: noUserNS},
 		{name: "unconfined in the deprecated field", sent: old("unconfined"), proc: free, shell: userNS},
 		{name: "localhost/ in the deprecated field", sent: old("localhost/" + allowed), proc: filtered, shell: noDirectory},
