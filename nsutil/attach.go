@@ -3,6 +3,7 @@ package nsutil
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"runtime"
 
 	"golang.org/x/sys/unix"
@@ -24,20 +25,24 @@ type Attachment struct {
 	Path string
 }
 
-// AttachForNow puts a detached mount onto a new directory of the host. The caller closes the
-// attachment, and the mount is out of sight again.
+// AttachForNow puts a detached mount onto a new directory of the host, in one that only root enters: it may hold setuid programs
+// and devices. The caller closes the attachment, and the mount is out of sight again.
 func AttachForNow(mount *os.File) (*Attachment, error) {
-	dir, err := os.MkdirTemp("", "tare-mount-")
+	private, err := os.MkdirTemp("", "tare-mount-") // mode 0700
 	if err != nil {
 		return nil, err
 	}
-	if err := AttachMount(mount, dir); err != nil {
-		return nil, errors.Join(err, os.Remove(dir))
+	a := &Attachment{filepath.Join(private, "mount")}
+	if err := os.Mkdir(a.Path, 0o700); err != nil {
+		return nil, errors.Join(err, os.Remove(private))
 	}
-	return &Attachment{dir}, nil
+	if err := AttachMount(mount, a.Path); err != nil {
+		return nil, errors.Join(err, a.remove())
+	}
+	return a, nil
 }
 
-// Close unmounts and removes the directory. Nil is an attachment of nothing.
+// Close unmounts and removes the directories. Nil is an attachment of nothing.
 func (a *Attachment) Close() error {
 	if a == nil {
 		return nil
@@ -45,5 +50,9 @@ func (a *Attachment) Close() error {
 	if err := Unmount(a.Path); err != nil {
 		return err
 	}
-	return os.Remove(a.Path)
+	return a.remove()
+}
+
+func (a *Attachment) remove() error {
+	return errors.Join(os.Remove(a.Path), os.Remove(filepath.Dir(a.Path)))
 }
