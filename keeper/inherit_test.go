@@ -129,6 +129,26 @@ func TestGuardKilled(t *testing.T) {
 	n.exit("a")
 }
 
+// TestInheritEnded kills the keeper between a process's end and the end of its output, which a child of it holds: what comes for a moment
+// is in the log, though the daemon forgets the process as soon as it hears that it has ended.
+func TestInheritEnded(t *testing.T) {
+	n := newNode(t)
+	path := filepath.Join(t.TempDir(), "log")
+	ran, _, _ := n.logged("a", path, "(sleep 1; echo late) & exit 7")
+	poll(t, ran.PidFD)
+	time.Sleep(100 * time.Millisecond) // it is reaped, and noted
+	n.kill(false)
+	n.connect()
+	await(t, "it has ended", func() bool { return n.state("a") == keeper.Exited })
+	if e := n.listed("a"); e.Status.ExitStatus() != 7 {
+		t.Errorf("exit %+v, want status 7", e)
+	}
+	if err := n.Forget(t.Context(), "a"); err != nil {
+		t.Error(err)
+	}
+	wantLines(t, path, "stdout", "F late")
+}
+
 // TestInheritTerminal kills the keeper after a process with a terminal has closed it, or ended: the numbers of what was closed with the
 // terminal's output name other files, or none.
 func TestInheritTerminal(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"tare/crash"
 	"tare/keeper/proto"
@@ -179,8 +180,10 @@ func (in *inheritance) watch(p *process, e *entry) error {
 	return err
 }
 
-// begin goes on with what was taken over.
+// begin goes on with what was taken over. Of a process that has ended, the output is waited for before any client hears of that: as after
+// any other end, it is only then forgotten, with what its pipes hold.
 func (in *inheritance) begin() {
+	drained := time.Now().Add(drainBound)
 	for _, p := range in.taken {
 		p.out.start()
 		if p.state == proto.Exited {
@@ -189,5 +192,10 @@ func (in *inheritance) begin() {
 	}
 	for _, watch := range in.watches {
 		watch()
+	}
+	for _, p := range in.taken {
+		if p.state == proto.Exited {
+			p.out.await(time.Until(drained))
+		}
 	}
 }
