@@ -167,6 +167,7 @@ type journal struct {
 	file    *os.File
 	size    int64
 	least   int64 // size when it was written anew
+	lacking bool  // an entry could not be written
 	now     *heritage
 	publish func(fd int) error // tells where the journal is; nil: nobody would want to know
 }
@@ -184,16 +185,17 @@ func journalFile() (*os.File, error) {
 	return os.NewFile(uintptr(fd), journalName), nil
 }
 
-// note writes an entry. A journal that cannot be written is told of, and costs an heir what it lacks.
+// note writes an entry. Where that fails (ENOSPC without memory to commit, ENOMEM at the cgroup's limit), the journal is written anew, now
+// or with the next entry: an heir would take a descriptor that is not struck out for what it was before.
 func (j *journal) note(e entry) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.now.apply(e)
 	if err := j.append(e); err != nil {
 		j.log.Error("write journal", "err", err)
-		return
+		j.lacking = true
 	}
-	if j.size > max(journalMin, 4*j.least) {
+	if j.lacking || j.size > max(journalMin, 4*j.least) {
 		if err := j.rewrite(); err != nil {
 			j.log.Error("write journal anew", "err", err)
 		}
@@ -210,9 +212,11 @@ func (j *journal) append(entries ...entry) error {
 		}
 		text.Write(append(line, '\n'))
 	}
-	n, err := j.file.WriteAt(text.Bytes(), j.size)
-	j.size += int64(n)
-	return err
+	if _, err := j.file.WriteAt(text.Bytes(), j.size); err != nil {
+		return err // a part of a line is written over by the next one, or is none
+	}
+	j.size += int64(text.Len())
+	return nil
 }
 
 // rewrite leaves history out. The old journal holds until the new one is published. Preconditions: mu held.
@@ -230,7 +234,7 @@ func (j *journal) rewrite() error {
 		return err
 	}
 	j.file.Close()
-	j.file, j.size, j.least = f, next.size, next.size
+	j.file, j.size, j.least, j.lacking = f, next.size, next.size, false
 	return nil
 }
 
