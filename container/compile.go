@@ -71,6 +71,7 @@ func Compile(s Start) (*nsutil.Program, error) {
 	c.mountKernel(func(string) bool { return true })
 	if !ownDev(s.OCI) { // what the volume has for it may be anything (CVE-2025-31133)
 		c.null = c.b.CloneHost(hostNull(s.OCI)).FD()
+		c.b.SetAttr(c.null, "", nsutil.MountAttr{Set: unix.MOUNT_ATTR_RDONLY}) // the host's mode and owner stay
 	}
 	c.b.Stage(c.Stages, "the kernel's file systems")
 	if rootfs := c.attachRoot(); HooksBeforeRoot(s.OCI) {

@@ -56,7 +56,7 @@ func (t *target) execSync(ctx context.Context, cmd []string) (spec.ExecResult, e
 	var out, errOut capture
 	defer out.close()
 	defer errOut.close()
-	stdin, err := os.OpenFile(os.DevNull, os.O_RDONLY, 0)
+	stdin, err := nsutil.OpenNull(unix.O_RDONLY)
 	if err != nil {
 		return spec.ExecResult{}, err
 	}

@@ -9,11 +9,14 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"tare/cgroup"
 	"tare/cni"
 	"tare/container"
 	"tare/keeper"
 	"tare/nri"
+	"tare/nsutil"
 	"tare/oci"
 	"tare/sandbox"
 	"tare/security/apparmor"
@@ -144,7 +147,11 @@ func New(o Options, d Deps) (*Runtime, error) {
 	if err := r.bundles.make(); err != nil {
 		return nil, err
 	}
-	var err error
+	null, err := nsutil.OpenNull(unix.O_RDONLY) // while there are descriptors: what it is opened from stays
+	if err != nil {
+		return nil, err
+	}
+	null.Close()
 	if r.openFiles, err = maxOpenFiles(); err != nil {
 		return nil, err
 	}

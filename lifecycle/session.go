@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
 
 	"tare/keeper"
 	"tare/nsutil"
@@ -92,7 +93,7 @@ func (x *session) open(s spec.Streams, o owner) error {
 		return nil
 	}
 	var err error
-	if x.null, err = os.OpenFile(os.DevNull, os.O_RDWR, 0); err != nil {
+	if x.null, err = nsutil.OpenNull(unix.O_RDWR); err != nil {
 		return err
 	}
 	x.child = [3]*os.File{x.null, x.null, x.null}

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tare/keeper"
+	"tare/nsutil"
 	"tare/store"
 )
 
@@ -77,8 +78,9 @@ func (s *stdio) openStdin(wanted bool) (err error) {
 		s.child[0], s.stdin, err = s.pipe()
 		return err
 	}
-	s.child[0], err = os.OpenFile(os.DevNull, os.O_RDONLY, 0)
-	s.files = append(s.files, s.child[0])
+	if s.child[0], err = nsutil.OpenNull(unix.O_RDONLY); err == nil {
+		s.files = append(s.files, s.child[0])
+	}
 	return err
 }
 

@@ -251,3 +251,40 @@ func TestEscapeProcWrites(t *testing.T) {
 		}
 	}
 }
+
+// TestEscapeNull: nothing about the host's null device can be changed through that which a process without an input has, nor through
+// one that hides a path where a volume is the container's /dev.
+func TestEscapeNull(t *testing.T) {
+	leavesNothing(t, suite.shared)
+	var before unix.Stat_t
+	if err := unix.Stat(os.DevNull, &before); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		var after unix.Stat_t
+		if err := unix.Stat(os.DevNull, &after); err != nil {
+			t.Fatal(err)
+		}
+		if after.Mode != before.Mode || after.Uid != before.Uid {
+			t.Errorf("the host's %s is of user %d, mode %#o; before, of %d, %#o", os.DevNull, after.Uid, after.Mode, before.Uid, before.Mode)
+			_ = os.Chown(os.DevNull, int(before.Uid), int(before.Gid)) // that this fails is no reason for the host to
+			_ = os.Chmod(os.DevNull, os.FileMode(before.Mode&0o777))
+		}
+	}()
+	p := suite.shared.runPod(t)
+	volume := func(c *runtime.ContainerConfig) {
+		c.Mounts = []*runtime.Mount{{HostPath: t.TempDir(), ContainerPath: "/dev"}}
+	}
+	for _, c := range []*ctr{p.start(sleeper), p.start(command("sleep", "1000000"), volume)} {
+		for _, null := range []string{"/proc/1/fd/0", "/proc/self/fd/0", "/proc/kcore"} {
+			c.exec("chmod 622 " + null + "; chown 1 " + null + "; touch " + null + "; true")
+		}
+		if got := c.exec("cat /proc/1/fd/0"); got != "" {
+			t.Errorf("the null device has %q", got)
+		}
+		s := c.session(asked{noStderr: true}, "sh", "-c", "chmod 622 /proc/self/fd/2; echo x > /proc/self/fd/2")
+		if code := s.finish(); code != 0 {
+			t.Errorf("writing to the null device: %d", code)
+		}
+	}
+}
