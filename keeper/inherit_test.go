@@ -113,11 +113,22 @@ func TestInherit(t *testing.T) {
 func TestGuardKilled(t *testing.T) {
 	n := newNode(t)
 	ran := n.run(keeper.Run{Key: "a", Program: shell(t, nil, nil, "exec sleep 1000")})
-	old := n.guard()
-	if err := syscall.Kill(old, syscall.SIGKILL); err != nil {
-		t.Fatal(err)
+	var open []int // descriptors of the keeper's
+	for range 4 {
+		old := n.guard()
+		if err := syscall.Kill(old, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		await(t, "there is another guard", func() bool { return n.guard() != old })
+		fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", n.Pid()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		open = append(open, len(fds))
 	}
-	await(t, "there is another guard", func() bool { return n.guard() != old })
+	if open[len(open)-1] > open[0] {
+		t.Errorf("after each guard the keeper has %d descriptors", open)
+	}
 	n.kill(false)
 	n.connect()
 	if n.state("a") != keeper.Running {

@@ -3,6 +3,7 @@ package nsutil
 import (
 	"fmt"
 	"os"
+	"sync"
 	"syscall"
 	"unsafe"
 
@@ -26,24 +27,17 @@ const guardGap = 1 << 16
 // guard closes the sockets and lock, so that peers and rivals notice; then it waits to be killed. No signal but SIGKILL and
 // SIGSTOP is delivered to it. Whoever reaps children has to reap it. The caller closes the pidfd.
 func StartGuard(name string, lock *os.File) (pid int, pidfd *os.File, err error) {
-	self, err := PidfdOpen(os.Getpid())
+	self, err := selfPidfd()
 	if err != nil {
 		return 0, nil, err
 	}
-	// In the table, where the guard polls it, for as long as the guard lives.
-	fd, err := unix.FcntlInt(self.Fd(), unix.F_DUPFD_CLOEXEC, 3)
-	self.Close()
-	if err != nil {
-		return 0, nil, os.NewSyscallError("fcntl F_DUPFD_CLOEXEC", err)
-	}
 	m, c, _, memory, err := newChild(0, 1, make([]byte, unsafe.Sizeof(guardState{})))
 	if err != nil {
-		unix.Close(fd)
 		return 0, nil, err
 	}
 	defer m.drop() // the guard keeps its own
 	g := (*guardState)(unsafe.Pointer(&memory[0]))
-	*g = guardState{poll: unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}, lock: lock.Fd(), size: 4}
+	*g = guardState{poll: unix.PollFd{Fd: int32(self.Fd()), Events: unix.POLLIN}, lock: lock.Fd(), size: 4}
 	copy(g.name[:len(g.name)-1], name)
 	c.steps, c.run = (*step)(unsafe.Pointer(g)), guardAt()
 	c.birth.flags = unix.CLONE_FILES | unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND
@@ -52,10 +46,24 @@ func StartGuard(name string, lock *os.File) (pid int, pidfd *os.File, err error)
 	child, own, failed, errno := fork(c, -1, -1)
 	syscall.ForkLock.Unlock()
 	if errno != 0 {
-		unix.Close(fd)
 		return 0, nil, fmt.Errorf("start guard: %w", os.NewSyscallError(failed, errno))
 	}
 	return int(child), os.NewFile(uintptr(own), "pidfd"), nil
+}
+
+// guarded is this process's pidfd. It stays in the table, where guards poll it, one after the other.
+var guarded struct {
+	mu    sync.Mutex
+	pidfd *os.File
+}
+
+func selfPidfd() (_ *os.File, err error) {
+	guarded.mu.Lock()
+	defer guarded.mu.Unlock()
+	if guarded.pidfd == nil {
+		guarded.pidfd, err = PidfdOpen(os.Getpid())
+	}
+	return guarded.pidfd, err
 }
 
 // guardAt is where guard's code is.
