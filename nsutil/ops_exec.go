@@ -176,7 +176,8 @@ func (b *Builder) CloseAbove2() {
 
 // Terminal makes a pseudo-terminal in the devpts mounted at /dev/pts under root, gives its master
 // side back to the launcher, and returns the other side, owned by uid. The slave is opened through the
-// master (TIOCGPTPEER, ioctl_tty(2)), by no path that somebody could have changed.
+// master (TIOCGPTPEER, ioctl_tty(2)), by no path that somebody could have changed. A file system of somebody's at /dev/pts may answer
+// that with the number of any descriptor there is: only a terminal is taken.
 func (b *Builder) Terminal(root FD, uid uint32) Slot {
 	master, slave := b.slot("ptmx"), b.slot("tty")
 	how := b.openHow(unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0, inRoot|unix.RESOLVE_NO_SYMLINKS)
@@ -184,7 +185,11 @@ func (b *Builder) Terminal(root FD, uid uint32) Slot {
 	unlock := b.reserve(4, 4)
 	b.add("ioctl", "ptmx TIOCSPTLCK", unix.SYS_IOCTL, master.arg(), Imm(unix.TIOCSPTLCK), blobArg(unlock))
 	b.add("ioctl", "ptmx TIOCGPTPEER", unix.SYS_IOCTL, master.arg(), Imm(unix.TIOCGPTPEER), Imm(unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)).into(slave)
+	b.add("ioctl", "tty TCGETS", unix.SYS_IOCTL, slave.arg(), Imm(unix.TCGETS), blobArg(b.reserve(termiosSize, 8)))
 	b.add("fchown", fmt.Sprintf("tty %d", uid), unix.SYS_FCHOWN, slave.arg(), Imm(uint64(uid)), Imm(^uint64(0)))
 	b.Give("console", master)
 	return slave
 }
+
+// termiosSize is more than struct termios of the kernel takes.
+const termiosSize = 64

@@ -256,21 +256,7 @@ func TestEscapeProcWrites(t *testing.T) {
 // one that hides a path where a volume is the container's /dev.
 func TestEscapeNull(t *testing.T) {
 	leavesNothing(t, suite.shared)
-	var before unix.Stat_t
-	if err := unix.Stat(os.DevNull, &before); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		var after unix.Stat_t
-		if err := unix.Stat(os.DevNull, &after); err != nil {
-			t.Fatal(err)
-		}
-		if after.Mode != before.Mode || after.Uid != before.Uid {
-			t.Errorf("the host's %s is of user %d, mode %#o; before, of %d, %#o", os.DevNull, after.Uid, after.Mode, before.Uid, before.Mode)
-			_ = os.Chown(os.DevNull, int(before.Uid), int(before.Gid)) // that this fails is no reason for the host to
-			_ = os.Chmod(os.DevNull, os.FileMode(before.Mode&0o777))
-		}
-	}()
+	nullStays(t)
 	p := suite.shared.runPod(t)
 	volume := func(c *runtime.ContainerConfig) {
 		c.Mounts = []*runtime.Mount{{HostPath: t.TempDir(), ContainerPath: "/dev"}}
@@ -287,4 +273,24 @@ func TestEscapeNull(t *testing.T) {
 			t.Errorf("writing to the null device: %d", code)
 		}
 	}
+}
+
+// nullStays sees that the host's null device has the owner and the mode it had when the test ends.
+func nullStays(t *testing.T) {
+	t.Helper()
+	var before unix.Stat_t
+	if err := unix.Stat(os.DevNull, &before); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		var after unix.Stat_t
+		if err := unix.Stat(os.DevNull, &after); err != nil {
+			t.Fatal(err)
+		}
+		if after.Mode != before.Mode || after.Uid != before.Uid {
+			t.Errorf("the host's %s is of user %d, mode %#o; before, of %d, %#o", os.DevNull, after.Uid, after.Mode, before.Uid, before.Mode)
+			_ = os.Chown(os.DevNull, int(before.Uid), int(before.Gid)) // that this fails is no reason for the host to
+			_ = os.Chmod(os.DevNull, os.FileMode(before.Mode&0o777))
+		}
+	})
 }
