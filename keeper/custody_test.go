@@ -109,6 +109,55 @@ func TestOrphan(t *testing.T) {
 	}
 }
 
+// TestOrphansBesideLaunch: while a launch waits that has a fork to come, for hooks here, orphans are reaped, and the fork's status is
+// its own.
+func TestOrphansBesideLaunch(t *testing.T) {
+	n := newNode(t)
+	meeting, err := nsutil.NewRendezvous()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer meeting.Close()
+	b := nsutil.NewBuilder()
+	b.Meet(b.File(meeting.Theirs, "hooks"))
+	b.Fork()
+	b.Exec([]string{"/bin/sh"}, []string{"sh", "-c", "exit 7"}, nil)
+	go n.Run(t.Context(), keeper.Run{Key: "waits", Program: b.Program()}) // ends with the meeting
+	_, pidfd, err := meeting.Wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pidfd.Close()
+	parent := nsutil.NewBuilder()
+	parent.NewSession(false)
+	parent.Exec([]string{"/bin/sh"}, []string{"sh", "-c", "for i in 1 2 3 4 5; do (sleep 0.1 &); done; exec sleep 1000"}, []string{"PATH=/usr/bin:/bin"})
+	n.run(keeper.Run{Key: "parent", Program: parent.Program()})
+	time.Sleep(300 * time.Millisecond)
+	await(t, "the orphans are reaped", func() bool { return zombies(t, n.Pid()) == 0 })
+	if err := meeting.GoOn(); err != nil {
+		t.Fatal(err)
+	}
+	if e := n.exit("waits"); e.Status.ExitStatus() != 7 {
+		t.Errorf("exit %+v, want status 7", e)
+	}
+}
+
+// zombies counts a process's.
+func zombies(t *testing.T, parent int) (n int) {
+	t.Helper()
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range stats {
+		stat, _ := os.ReadFile(path) // nothing of one that has gone
+		if bytes.Contains(stat, fmt.Appendf(nil, ") Z %d ", parent)) {
+			n++
+		}
+	}
+	return n
+}
+
 // TestForkAndDie races launches whose every process ends at once with the reaper, and with
 // orphans of unknown pids.
 func TestForkAndDie(t *testing.T) {

@@ -116,14 +116,17 @@ func (g *guard) kill() {
 	_, _ = nsutil.PidfdAwaitEnd(g.pidfd, -1)
 }
 
-// startTime is a process's, field 22 of proc_pid_stat(5); the second field may hold anything.
-func startTime(pid int) string {
-	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)) // "": there is none
+// startTime is a process's.
+func startTime(pid int) string { return statField(pid, 22) }
+
+// statField is the n-th field of proc_pid_stat(5), from the third on; the second may hold anything. Empty: there is no such process.
+func statField(pid, n int) string {
+	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)) // nothing, then
 	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
-	if len(fields) < 20 {
+	if len(fields) < n-2 {
 		return ""
 	}
-	return fields[19]
+	return fields[n-3]
 }
 
 // left is the guard of an earlier keeper.

@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"os"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -25,6 +26,7 @@ type reaper struct {
 	gen      uint64    // of children and expected
 	children map[int]*child
 	expected int // forks of launches that are not registered yet
+	session  int // this process's
 }
 
 // child is a registered process: when it has ended, ended is called, once.
@@ -39,6 +41,7 @@ type child struct {
 
 func newReaper() *reaper {
 	r := &reaper{children: map[int]*child{}}
+	r.session, _ = unix.Getsid(0) // of oneself: it cannot fail
 	r.changed.L = &r.mu
 	return r
 }
@@ -113,7 +116,7 @@ func (r *reaper) run() {
 			for r.gen == gen {
 				r.changed.Wait()
 			}
-		case r.children[pid] == nil && r.expected > 0:
+		case r.children[pid] == nil && r.expected > 0 && !r.stray(pid):
 			r.awaitOwner(gen)
 		default:
 			r.reap(pid)
@@ -135,6 +138,14 @@ func peek() (int, bool) {
 			return 0, false
 		}
 	}
+}
+
+// stray says whether a process that has ended is no launch's for certain. A launch may wait for hooks or for a file system that does
+// not answer, and orphans are not to pile up meanwhile: programs fork before they begin a session, so that a process of
+// theirs is in this one's, or leads its own.
+func (r *reaper) stray(pid int) bool {
+	session, err := strconv.Atoi(statField(pid, 6))
+	return err == nil && session > 0 && session != r.session && session != pid
 }
 
 // awaitOwner waits until the children or the expected ones are others than at gen. The kernel names the
