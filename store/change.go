@@ -33,9 +33,12 @@ func (s *Store) Subscribe(depth int) *event.Subscription[Change] {
 	return s.changes.Subscribe(depth)
 }
 
+// EndSubscriptions ends every subscription, and those to come: no more than what has been committed is told.
+func EndSubscriptions(s *Store) { s.changes.Close() }
+
 // Close ends every subscription. Reads and writes stay possible, but what could not be written is not tried again.
 func (s *Store) Close() {
-	s.changes.Close()
+	EndSubscriptions(s)
 	close(s.closed)
 	s.late.Wait()
 }

@@ -18,6 +18,7 @@ import (
 	"tare/config"
 	"tare/crash"
 	"tare/lifecycle"
+	"tare/store"
 )
 
 // rebuildPause is waited before a daemon that lost its keeper starts over, so that a keeper that
@@ -235,6 +236,7 @@ func (v *service) once(ctx context.Context, left *lifecycle.Estate) (estate *lif
 	err = v.wait(ctx, d, served)
 	stop()
 	watchdog.Wait()
+	store.EndSubscriptions(d.store) // a kubelet's stream of events ends by nothing else, and shutdown would wait for it
 	shutdown(server)
 	return nil, err
 }

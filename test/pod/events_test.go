@@ -4,9 +4,14 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
@@ -71,5 +76,23 @@ func TestEvents(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("events\n%q\nwant\n%q", got, want)
+	}
+}
+
+// TestSubscribedRestart: who waits for events, as a kubelet does all the time, holds up the daemon's end by nothing, and is told of it.
+func TestSubscribedRestart(t *testing.T) {
+	leavesNothing(t)
+	d := ownDaemon(t, options{})
+	events := subscribe(t, d)
+	begin := time.Now()
+	d.signal(syscall.SIGTERM)
+	if took := time.Since(begin); took > 2*time.Second {
+		t.Errorf("the daemon took %s to end", took)
+	}
+	if _, err := events.Recv(); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "is stopping") {
+		t.Errorf("the stream ends with %v", err)
+	}
+	if err := d.start(); err != nil {
+		t.Fatal(err)
 	}
 }
