@@ -20,6 +20,8 @@ const (
 	recordsSize = 128 << 10
 	// quiet is how long the beginning of a line waits for the rest before it is written as P.
 	quiet = 500 * time.Millisecond
+	// scarcity is waited before a read that the host had no descriptor or memory for is tried again.
+	scarcity = 100 * time.Millisecond
 )
 
 // records exist only while output flows.
@@ -104,9 +106,7 @@ func (s *Stream) Close() { s.from.File.Close() }
 func (s *Stream) Copy() error {
 	defer s.end()
 	if s.buf != nil {
-		if err := s.write(); err != nil {
-			return err
-		}
+		s.write()
 	}
 	try := s.try
 	for {
@@ -117,14 +117,19 @@ func (s *Stream) Copy() error {
 			s.flush()
 		case perr != nil || s.err == io.EOF: // without a deadline, only Close ends the waiting
 			return nil
+		case exhausted(s.err): // the output waits in the pipe: whoever writes must not be told that nobody reads
+			time.Sleep(scarcity)
 		case s.err != nil:
 			return os.NewSyscallError("splice", s.err)
 		default:
-			if err := s.write(); err != nil {
-				return err
-			}
+			s.write()
 		}
 	}
+}
+
+// exhausted says whether the host had no more of something, which may change.
+func exhausted(err error) bool {
+	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM)
 }
 
 // end writes what is left and closes the source. A line without an end stays so.
@@ -195,12 +200,12 @@ func (s *Stream) expectRest() {
 }
 
 // write appends the records of the buffer's content to the log and keeps the rest.
-func (s *Stream) write() error {
+func (s *Stream) write() {
 	s.untime()
 	s.followers.write(s.fresh)
 	if s.log.File() == nil {
 		s.release()
-		return nil
+		return
 	}
 	buf := records.Get().(*[recordsSize]byte)
 	defer records.Put(buf)
@@ -223,26 +228,26 @@ func (s *Stream) write() error {
 		taken += n
 	}
 	s.emit(out, taken, was)
-	return s.keep(data)
+	s.keep(data)
 }
 
-// keep puts the rest of the content to the front of a buffer, so that there is room for a chunk again.
-func (s *Stream) keep(rest []byte) error {
+// keep puts the rest of the content to the front of a buffer, so that there is room for a chunk again. Without another
+// buffer the rest does not wait for the end of its line.
+func (s *Stream) keep(rest []byte) {
 	if len(rest) == 0 {
 		s.release()
-		return nil
+		return
 	}
 	if s.buf.start() == 0 {
-		return nil
+		return
 	}
 	next, err := s.log.host.Spool.take(s.from.Owner, rest)
 	if err != nil {
-		return err
+		s.emit(s.fmt.rest(nil, rest), len(rest), s.fmt.open)
 	}
 	crash.Point("log.rest-kept")
 	s.release()
 	s.buf = next
-	return nil
 }
 
 func (s *Stream) release() {
