@@ -48,6 +48,9 @@ func (c *catalog) load(ctx context.Context) error {
 	refs, images := map[string]spec.ImageID{}, map[spec.ImageID]spec.Image{}
 	for _, r := range records {
 		img, err := c.restore(ctx, r)
+		if exhausted(err) { // says nothing about the image
+			return fmt.Errorf("%s: %w", r.Name, err)
+		}
 		if err != nil {
 			c.engine.log.Warn("image is not whole and is dropped", "image", r.Name, "err", err)
 			if err := c.engine.records.Delete(ctx, r.Name); err != nil {

@@ -1,0 +1,57 @@
+package images
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestScarceStart opens a store while there are a few descriptors: it is opened or not, and no image is taken for broken.
+func TestScarceStart(t *testing.T) {
+	r, o := newRegistryServer(t, nil), Options{Root: t.TempDir()}
+	s := openUnclosed(t, o)
+	ref := r.push(t, "app:v1", imageOf(t, layerOf(t, entry{name: "f", body: "x"})))
+	mustPull(t, s, ref)
+	for spare := range 16 {
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		restore := leaveDescriptors(t, spare)
+		scarce, err := Open(context.Background(), o, slog.New(slog.DiscardHandler))
+		restore()
+		if err == nil {
+			err = scarce.Close()
+		}
+		s = openUnclosed(t, o)
+		if _, gone := s.Get(ref); gone != nil {
+			t.Fatalf("with %d descriptors to spare, Open says %v; then: %v", spare, err, gone)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// leaveDescriptors leaves this process about as many to open, and returns what takes that back.
+func leaveDescriptors(t *testing.T, spare int) (restore func()) {
+	t.Helper()
+	open, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var old unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(len(open) + spare), Max: old.Max}); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
