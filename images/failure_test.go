@@ -22,6 +22,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sys/unix"
 
 	"tare/spec"
@@ -184,6 +185,24 @@ func TestBadLayers(t *testing.T) {
 }
 
 // What the registry sends is what the manifest says, but it is no layer of this image.
+// TestWideWindow pulls layers that say how much of what was unpacked has to be kept in memory: as much as zstd(1) keeps, and more.
+func TestWideWindow(t *testing.T) {
+	r, s := newRegistryServer(t, nil), openStore(t, Options{})
+	packed := func(window int) v1.Layer {
+		var b bytes.Buffer
+		z, err := zstd.NewWriter(&b, zstd.WithWindowSize(window), zstd.WithSingleSegment(false))
+		if err == nil {
+			_, err = z.Write(tarOf(t, noise("f", 300_000)))
+		}
+		if err = errors.Join(err, z.Flush(), z.Close()); err != nil {
+			t.Fatal(err)
+		}
+		return layerFrom(t, b.Bytes())
+	}
+	mustPull(t, s, r.push(t, "app:usual", imageOf(t, packed(128<<20))))
+	wantFailure(t, openStore(t, Options{}), r.push(t, "app:wide", imageOf(t, packed(256<<20))), errdefs.ErrDataLoss)
+}
+
 func TestInconsistentImages(t *testing.T) {
 	whole := layerOf(t, noise("f", 100_000))
 	sent := compressed(t, whole)

@@ -167,6 +167,10 @@ var (
 // blobBuffer is the size of a read from a compressed layer.
 const blobBuffer = 256 << 10
 
+// zstdWindow is how far back a layer may refer, which is kept in memory: what zstd(1) takes without being told to use
+// more. The format allows terabytes, and the library half a gigabyte, which a layer of 100 KiB could ask for.
+const zstdWindow = 128 << 20
+
 func decompress(r io.Reader) (io.ReadCloser, error) {
 	b := bufio.NewReaderSize(r, blobBuffer)
 	head, err := b.Peek(len(zstdMagic))
@@ -177,7 +181,7 @@ func decompress(r io.Reader) (io.ReadCloser, error) {
 	case bytes.HasPrefix(head, gzipMagic):
 		return gzip.NewReader(b)
 	case bytes.HasPrefix(head, zstdMagic):
-		z, err := zstd.NewReader(b)
+		z, err := zstd.NewReader(b, zstd.WithDecoderMaxWindow(zstdWindow))
 		if err != nil {
 			return nil, err
 		}
