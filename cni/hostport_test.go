@@ -184,3 +184,27 @@ func TestPodsDoNotReachLoopback(t *testing.T) {
 	}
 	del(t, n, p)
 }
+
+// TestSharedBridge gives a network of the operator's the embedded one's bridge, as one with another MTU has: what the GC verb of one collects
+// is not the other's.
+func TestSharedBridge(t *testing.T) {
+	leavesNothing(t)
+	o := options(t)
+	writeConfig(t, o, "10-own.conflist", fmt.Sprintf(`{"cniVersion":"1.1.0","name":"own","plugins":[{"type":"tare-bridge","bridge":"tct0",
+		"subnets":["10.123.1.0/24"],"dataDir":%q,"stateDir":%q,"mtu":1400,"capabilities":{"portMappings":true}}]}`, o.DataDir, o.BootDir))
+	n := open(t, o)
+	p := newPod(t, "server")
+	p.PortMappings = []spec.PortMapping{hostPort("tcp", 8080, 80, "")}
+	add(t, n, p)
+	serve(t, p, "tcp", 80)
+	if err := n.GC(t.Context(), []spec.PodID{p.ID}); err != nil {
+		t.Fatal(err)
+	}
+	if name, _, err := ask("tcp", "127.0.0.1:8080"); err != nil || name != "server" {
+		t.Errorf("the host port leads to %q, %v", name, err)
+	}
+	del(t, n, p)
+	if left := elementsOf(t); left != 0 {
+		t.Errorf("%d elements are left", left)
+	}
+}

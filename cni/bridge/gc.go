@@ -22,7 +22,8 @@ func (p *Plugin) GC(args *skel.CmdArgs) error {
 	return p.sweep(c, n, valid)
 }
 
-// sweep removes ports, veths and leases, in DEL's order, but for those of the attachments given.
+// sweep removes ports, veths and leases, in DEL's order, but for those of the attachments given. A port whose address is
+// not leased here is of another network on the same bridge: DEL gives a lease back after everything else.
 func (p *Plugin) sweep(c *Config, n *network, keep []attachment) error {
 	owners := make(map[string]bool, len(keep))
 	names := make(map[string]bool, len(keep))
@@ -34,7 +35,7 @@ func (p *Plugin) sweep(c *Config, n *network, keep []attachment) error {
 		return err
 	}
 	errs := []error{
-		n.removePorts(func(a netip.Addr) bool { return !owners[held[a]] }),
+		n.removePorts(func(a netip.Addr) bool { return held[a] != "" && !owners[held[a]] }),
 		p.sweepLinks(c, names),
 	}
 	if err := errors.Join(errs...); err != nil {

@@ -214,7 +214,10 @@ func (l *leases) remove(owner string, addrs []netip.Addr) error {
 func (l *leases) all() (map[netip.Addr]string, error) {
 	entries, err := os.ReadDir(l.dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		if err := l.restoreAll(); err != nil {
+			return nil, err
+		}
+		entries, err = os.ReadDir(l.dir)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read leases: %w", err)
