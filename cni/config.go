@@ -197,6 +197,7 @@ func validateConfig(list *libcni.NetworkConfigList) error {
 // goes, or is written. A directory that is not there has a stamp too.
 func dirStamp(dir string) (string, error) {
 	var b strings.Builder
+	dir = strings.TrimRight(dir, "/") + "/" // which may be a link: lstat(2) follows it then
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil // the directory itself, or a file that has just gone
@@ -209,7 +210,7 @@ func dirStamp(dir string) (string, error) {
 			return nil
 		}
 		fmt.Fprintf(&b, "%s %d %d\n", path, info.Size(), info.ModTime().UnixNano())
-		if d.IsDir() && strings.Count(strings.TrimPrefix(path, dir), "/") >= 2 {
+		if d.IsDir() && strings.Count(strings.TrimPrefix(path, dir), "/") >= 1 {
 			return fs.SkipDir
 		}
 		return nil

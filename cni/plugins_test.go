@@ -111,8 +111,23 @@ func conflist(name, version, plugin string) string {
 }
 
 func TestConfigurationsAreWatched(t *testing.T) {
-	leavesNothing(t)
-	o := options(t)
+	for _, kind := range []string{"directory", "link to one"} {
+		t.Run(kind, func(t *testing.T) {
+			leavesNothing(t)
+			o := options(t)
+			if kind != "directory" {
+				link := o.ConfDir + ".link"
+				if err := os.Symlink(o.ConfDir, link); err != nil {
+					t.Fatal(err)
+				}
+				o.ConfDir = link
+			}
+			testConfigurationsAreWatched(t, o)
+		})
+	}
+}
+
+func testConfigurationsAreWatched(t *testing.T, o Options) {
 	n := open(t, o)
 	writePlugin(t, o, "good", wellBehaved)
 	current := func(step, want string) {
