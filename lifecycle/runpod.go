@@ -166,7 +166,7 @@ func (a *arrival) connect(ctx context.Context) (_ []netip.Addr, err error) {
 	defer cancel()
 	res, err := a.Network.Add(ctx, cni.Pod{
 		ID: p.ID, Name: p.Spec.Name, UID: p.Spec.UID, Namespace: p.Spec.Namespace, NetNS: p.NetNS,
-		PortMappings: p.Spec.PortMappings, CgroupPath: p.CgroupPath, Annotations: p.Spec.Annotations,
+		PortMappings: p.Spec.PortMappings, DNS: p.Spec.DNS, CgroupPath: p.CgroupPath, Annotations: p.Spec.Annotations,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("set up network of pod: %w", err)

@@ -1,11 +1,13 @@
 package pod
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -174,5 +176,46 @@ func TestHostNetworkPorts(t *testing.T) {
 	}
 	if got := p.start(sleeper).exec("cat /etc/hosts"); got != string(host) {
 		t.Errorf("/etc/hosts is %q, want the host's", got)
+	}
+}
+
+// TestPluginArguments has a plugin of the operator's note what it is told of a pod by capabilities.
+func TestPluginArguments(t *testing.T) {
+	d := ownDaemon(t, options{})
+	said := d.path("said")
+	if err := os.MkdirAll(d.path("bin"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	script := "#!/bin/sh\ncase $CNI_COMMAND in ADD) cat > " + said + "; " + scriptedResult + " ;; esac\n"
+	if err := os.WriteFile(d.path("bin/told"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, d.path("net.d/10-told.conflist"), `{"cniVersion":"1.0.0","name":"told","plugins":[{"type":"told","capabilities":
+		{"dns":true,"portMappings":true,"io.kubernetes.cri.pod-annotations":true}}]}`)
+	if err := d.warmUp(); err != nil {
+		t.Fatal(err)
+	}
+	leavesNothing(t, d)
+	d.runPod(t, func(c *runtime.PodSandboxConfig) {
+		c.DnsConfig = &runtime.DNSConfig{Servers: []string{"10.96.0.10"}, Searches: []string{"svc.local"}, Options: []string{"ndots:5"}}
+		c.PortMappings = []*runtime.PortMapping{{HostPort: 8080, ContainerPort: 80}}
+		c.Annotations = map[string]string{"key": "value"}
+	})
+	text, err := os.ReadFile(said)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got struct{ RuntimeConfig map[string]any }
+	if err := json.Unmarshal(text, &got); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"dns", "portMappings", "io.kubernetes.cri.pod-annotations"} {
+		if got.RuntimeConfig[name] == nil {
+			t.Errorf("no %s in %v", name, got.RuntimeConfig)
+		}
+	}
+	want := map[string]any{"servers": []any{"10.96.0.10"}, "searches": []any{"svc.local"}, "options": []any{"ndots:5"}}
+	if !reflect.DeepEqual(got.RuntimeConfig["dns"], want) {
+		t.Errorf("dns is %v, want %v", got.RuntimeConfig["dns"], want)
 	}
 }
