@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"tare/nsutil"
 	"tare/spec"
 
 	"github.com/containernetworking/cni/libcni"
@@ -104,6 +105,8 @@ func (d records) list(log *slog.Logger) ([]*record, error) {
 		}
 		r, err := d.read(spec.PodID(id))
 		switch {
+		case nsutil.Scarce(err): // says nothing about the record, whose pod may run
+			return nil, err
 		case err != nil:
 			log.Error("network attachment unreadable, dropped", "pod", id, "err", err)
 			if err := d.remove(spec.PodID(id)); err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"tare/crash"
+	"tare/nsutil"
 	"tare/spec"
 )
 
@@ -48,7 +49,7 @@ func (c *catalog) load(ctx context.Context) error {
 	refs, images := map[string]spec.ImageID{}, map[spec.ImageID]spec.Image{}
 	for _, r := range records {
 		img, err := c.restore(ctx, r)
-		if exhausted(err) { // says nothing about the image
+		if nsutil.Scarce(err) { // says nothing about the image
 			return fmt.Errorf("%s: %w", r.Name, err)
 		}
 		if err != nil {

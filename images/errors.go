@@ -78,11 +78,6 @@ func classOf(err error) error {
 	return nil
 }
 
-// exhausted says whether this process or the host had no descriptor or memory left for a moment.
-func exhausted(err error) bool {
-	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM)
-}
-
 // classOfStatus is for replies of a registry that are no success.
 func classOfStatus(code int) error {
 	switch {

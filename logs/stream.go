@@ -117,7 +117,7 @@ func (s *Stream) Copy() error {
 			s.flush()
 		case perr != nil || s.err == io.EOF: // without a deadline, only Close ends the waiting
 			return nil
-		case exhausted(s.err): // the output waits in the pipe: whoever writes must not be told that nobody reads
+		case nsutil.Scarce(s.err): // the output waits in the pipe: whoever writes must not be told that nobody reads
 			time.Sleep(scarcity)
 		case s.err != nil:
 			return os.NewSyscallError("splice", s.err)
@@ -125,11 +125,6 @@ func (s *Stream) Copy() error {
 			s.write()
 		}
 	}
-}
-
-// exhausted says whether the host had no more of something, which may change.
-func exhausted(err error) bool {
-	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM)
 }
 
 // end writes what is left and closes the source. A line without an end stays so.

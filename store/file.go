@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"tare/crash"
+	"tare/nsutil"
 	"tare/spec"
 )
 
@@ -85,7 +86,11 @@ func (s *Store) load() ([]Broken, error) {
 			continue // not a record, and not ours
 		}
 		id := spec.PodID(base)
-		if err := s.loadOne(id); err != nil {
+		err := s.loadOne(id)
+		if nsutil.Scarce(err) { // says nothing about the record, whose pod may run
+			return nil, fmt.Errorf("pod %s: %w", id, err)
+		}
+		if err != nil {
 			broken = append(broken, Broken{id, err})
 		}
 	}
