@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"tare/crash"
 	"tare/spec"
@@ -71,6 +72,9 @@ func (n *Network) collect(ctx context.Context, id spec.PodID) error {
 	return n.detach(ctx, rec)
 }
 
+// gcTimeout bounds the GC verbs of all plugins together: every ADD waits for them. What they leave is found by a later GC.
+const gcTimeout = 10 * time.Second
+
 // collectRest runs the GC verb of every configuration that is or was in use. With an ADD or
 // DEL under way it does nothing: a later GC will.
 func (n *Network) collectRest(ctx context.Context) error {
@@ -78,6 +82,8 @@ func (n *Network) collectRest(ctx context.Context) error {
 		return nil
 	}
 	defer n.gate.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, min(gcTimeout, n.opts.Timeout))
+	defer cancel()
 	all, err := n.records.list(n.log)
 	if err != nil {
 		return err

@@ -418,6 +418,37 @@ func TestDelHangs(t *testing.T) {
 	noLeases(t, n)
 }
 
+// Plugins that hang at GC hold up an ADD for a moment, however many there are.
+func TestGCHangs(t *testing.T) {
+	leavesNothing(t)
+	o := options(t)
+	o.Timeout = time.Second
+	began := filepath.Join(t.TempDir(), "began")
+	writePlugin(t, o, "stuck", "[ $CNI_COMMAND = GC ] && touch "+began+" && sleep 1000\n"+wellBehaved)
+	writeConfig(t, o, "10.conflist", `{"cniVersion":"1.1.0","name":"stuck","plugins":[{"type":"stuck"},{"type":"stuck"},{"type":"stuck"}]}`)
+	n := open(t, o)
+	ended := make(chan error)
+	go func() { ended <- n.GC(t.Context(), nil) }()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		if _, err := os.Stat(began); err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("no plugin was asked")
+		}
+	}
+	start := time.Now()
+	p := newPod(t, "p")
+	add(t, n, p)
+	if d := time.Since(start); d >= 2*o.Timeout {
+		t.Errorf("ADD took %v", d)
+	}
+	if err := <-ended; !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("GC: %v", err)
+	}
+	del(t, n, p)
+}
+
 func TestStatusVerb(t *testing.T) {
 	leavesNothing(t)
 	o := options(t)
