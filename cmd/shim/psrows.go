@@ -18,14 +18,18 @@ import (
 	"tare/store"
 )
 
-// askTimeout bounds the questions to a daemon.
-const askTimeout = 20 * time.Second
+const (
+	// askTimeout bounds the questions to a daemon.
+	askTimeout = 20 * time.Second
+	// maxAnswer is the longest answer that a daemon gives.
+	maxAnswer = 16 << 20
+)
 
 // askRows asks a daemon for what it runs.
 func askRows(ctx context.Context, listen string) ([]podRow, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	conn, err := grpc.NewClient(listen, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient(listen, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)))
 	if err != nil {
 		return nil, err
 	}
@@ -37,13 +41,31 @@ func askRows(ctx context.Context, listen string) ([]podRow, error) {
 	}
 	var rows []podRow
 	for _, item := range list.Items {
-		row, err := askPod(ctx, client, item.Id)
+		row, there, err := askListed(ctx, client, item.Id)
 		if err != nil {
 			return nil, fmt.Errorf("ask the daemon at %s: %w", listen, err)
 		}
-		rows = append(rows, row)
+		if there {
+			rows = append(rows, row)
+		}
 	}
 	return rows, nil
+}
+
+// askListed asks about a pod that was listed. It, or one of its containers, may be gone by the time of an answer: then the
+// answer to come is another.
+func askListed(ctx context.Context, client runtime.RuntimeServiceClient, id string) (row podRow, there bool, err error) {
+	const attempts = 3
+	for range attempts {
+		if row, err = askPod(ctx, client, id); err == nil {
+			return row, true, nil
+		}
+		list, listErr := client.ListPodSandbox(ctx, &runtime.ListPodSandboxRequest{Filter: &runtime.PodSandboxFilter{Id: id}})
+		if listErr == nil && len(list.Items) == 0 {
+			return podRow{}, false, nil
+		}
+	}
+	return podRow{}, false, err
 }
 
 func askPod(ctx context.Context, client runtime.RuntimeServiceClient, id string) (podRow, error) {

@@ -1,9 +1,11 @@
 package pod
 
 import (
+	"context"
 	"errors"
 	"io"
 	"slices"
+	"sync"
 	"testing"
 
 	"google.golang.org/grpc"
@@ -116,4 +118,34 @@ func TestStreamsEqualLists(t *testing.T) {
 	metricStream, err := d.runtime.StreamPodSandboxMetrics(ctx, &runtime.StreamPodSandboxMetricsRequest{})
 	sameIDs(t, "metrics", metricPods(metrics.PodMetrics),
 		metricPods(received(t, metricStream, err, (*runtime.StreamPodSandboxMetricsResponse).GetPodSandboxMetrics)))
+}
+
+// TestListingBesideChurn lists pods for people while others come and go: one that is gone when it is asked about is left out.
+func TestListingBesideChurn(t *testing.T) {
+	d := suite.shared
+	leavesNothing(t, d)
+	ctx, stop := context.WithCancel(t.Context())
+	var churn sync.WaitGroup
+	for range 4 {
+		churn.Go(func() {
+			for ctx.Err() == nil {
+				run, err := d.runtime.RunPodSandbox(t.Context(), &runtime.RunPodSandboxRequest{Config: podConfig("churn")})
+				if err == nil {
+					_, err = d.runtime.RemovePodSandbox(t.Context(), &runtime.RemovePodSandboxRequest{PodSandboxId: run.PodSandboxId})
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for range 20 {
+		if _, err := run(suite.bin+"/tare", "ps", "--state", d.path("state")); err != nil {
+			t.Error(err)
+			break
+		}
+	}
+	stop()
+	churn.Wait()
 }
