@@ -7,13 +7,17 @@ import (
 )
 
 // CreateContainer makes a container, or finds the one an earlier call with its key made. The
-// sandbox's configuration comes with the request for easy reference only: the record has it.
+// sandbox's configuration comes with the request for easy reference: the record has it. But a kubelet's is that of the pod as it
+// is now, and says privileged where only a container for debugging is, which was added since (HasPrivilegedContainer in
+// pkg/kubelet/container/helpers.go). No sandbox is made otherwise for being privileged.
 func (s *Server) CreateContainer(ctx context.Context, r *runtime.CreateContainerRequest) (*runtime.CreateContainerResponse, error) {
 	p, err := s.deps.Store.ResolvePod(r.PodSandboxId)
 	if err != nil {
 		return nil, err
 	}
-	c, err := containerSpec(r.Config, p)
+	now := *p
+	now.Spec.Privileged = p.Spec.Privileged || r.SandboxConfig.GetLinux().GetSecurityContext().GetPrivileged()
+	c, err := containerSpec(r.Config, &now)
 	if err != nil {
 		return nil, err
 	}

@@ -69,7 +69,7 @@ var fields = map[string]map[string]string{
 
 	"CreateContainerRequest": {
 		"pod_sandbox_id": honoured, "config": honoured,
-		"sandbox_config": "informational: for easy reference, the same as in RunPodSandbox",
+		"sandbox_config": "informational: for easy reference, the same as in RunPodSandbox, but for privileged: TestPrivilegedLater (test/pod)",
 	},
 	"ContainerConfig": {
 		"metadata": honoured, "image": honoured, "command": honoured, "args": honoured, "working_dir": honoured, "envs": honoured,

@@ -69,9 +69,6 @@ func (d *draft) create(ctx context.Context, pod spec.PodID, c *spec.Container) (
 	if p.State != store.PodReady {
 		return "", fmt.Errorf("pod %s is %s: %w", pod.Short(), p.State, errNotReady)
 	}
-	if c.Security.Privileged && !p.Spec.Privileged {
-		return "", fmt.Errorf("linux.security_context.privileged: the pod sandbox is not privileged: %w", errdefs.ErrInvalidArgument)
-	}
 	if err := d.Cgroups.Check(container.Limits(c.Resources)); err != nil {
 		return "", fmt.Errorf("linux.resources: %w", err)
 	}
@@ -113,7 +110,7 @@ func (d *draft) check(pod spec.PodID, c *spec.Container) error {
 	if perr == nil && p.State == store.PodCreating { // known to plugins only, which may be what it waits for
 		return fmt.Errorf("pod %s is %s: %w", pod.Short(), p.State, errNotReady)
 	}
-	if err == nil || perr != nil || p.State != store.PodReady || c.Security.Privileged && !p.Spec.Privileged {
+	if err == nil || perr != nil || p.State != store.PodReady {
 		return nil // create says so
 	}
 	return checkSources(c)

@@ -190,6 +190,22 @@ func TestDevices(t *testing.T) {
 }
 
 // TestPrivileged: what has to work there.
+// TestPrivilegedLater adds a privileged container to a pod that has none, as "kubectl debug --profile=sysadmin" does: a kubelet
+// says so in the sandbox's configuration that comes with the container's, the sandbox is as it was made.
+func TestPrivilegedLater(t *testing.T) {
+	leavesNothing(t, suite.shared)
+	p := suite.shared.runPod(t)
+	ordinary := procStatus(p.start(sleeper).pid())["CapEff"]
+	p.config.Linux.SecurityContext.Privileged = true
+	c := p.start(sleeper, secured(func(s *runtime.LinuxContainerSecurityContext) { s.Privileged = true }))
+	if got := procStatus(c.pid())["CapEff"]; got == ordinary {
+		t.Errorf("capabilities %s, an ordinary container's", got)
+	}
+	if got := procStatus(p.start(sleeper).pid())["CapEff"]; got != ordinary {
+		t.Errorf("capabilities of an ordinary container beside it are %s, were %s", got, ordinary)
+	}
+}
+
 func TestPrivileged(t *testing.T) {
 	leavesNothing(t, suite.shared)
 	p := suite.shared.runPod(t, func(c *runtime.PodSandboxConfig) { c.Linux.SecurityContext.Privileged = true })
