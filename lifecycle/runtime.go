@@ -123,7 +123,7 @@ func LayersDir(root string) string { return filepath.Join(root, "containers") }
 func New(o Options, d Deps) (*Runtime, error) {
 	r := &Runtime{
 		Deps:    d,
-		layout:  sandbox.Layout{Dir: filepath.Join(o.State, "sandboxes"), NetNS: o.NetNS},
+		layout:  sandbox.Layout{Dir: filepath.Join(o.Root, "sandboxes"), NetNS: o.NetNS}, // containers can write there: not in the memory that /run is
 		layers:  layers(LayersDir(o.Root)),
 		bundles: bundles(filepath.Join(o.State, "bundles")),
 		attach:  filepath.Join(o.State, "rootfs"),

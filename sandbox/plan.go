@@ -15,7 +15,7 @@ import (
 
 // Layout says where sandboxes live on the host.
 type Layout struct {
-	Dir   string // one directory per pod, for this boot: DIR/<pod id>
+	Dir   string // one directory per pod: DIR/<pod id>
 	NetNS string // where network namespaces are bound: /var/run/netns
 }
 

@@ -108,7 +108,7 @@ func (i *instance) release() error { return i.lock.Close() }
 // in it; then it gives up the lock.
 func (i *instance) clear() error {
 	var errs []error
-	for _, name := range []string{recordsDir, "sandboxes", "bundles", "rootfs", "cni", settingsName, "keeper.log", "keeper.pid", lockName} {
+	for _, name := range []string{recordsDir, "bundles", "rootfs", "cni", settingsName, "keeper.log", "keeper.pid", lockName} {
 		errs = append(errs, os.RemoveAll(filepath.Join(i.state, name)))
 	}
 	// It may be a mount point, too.

@@ -154,7 +154,7 @@ func (s *scene) in(t *testing.T) {
 // another process's.
 func (s *scene) left() (leak.Snapshot, error) {
 	var dirs []string
-	for _, dir := range []string{"state/pods", "state/sandboxes", "state/cni", "root/containers", "root/cni/leases", "netns", "root/images/content", "root/images/overlay/snapshots"} {
+	for _, dir := range []string{"state/pods", "root/sandboxes", "state/cni", "root/containers", "root/cni/leases", "netns", "root/images/content", "root/images/overlay/snapshots"} {
 		dirs = append(dirs, s.d.path(dir))
 	}
 	all, err := leak.Take(dirs...)

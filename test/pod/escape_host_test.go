@@ -2,6 +2,7 @@ package pod
 
 import (
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -248,6 +249,28 @@ func TestEscapeProcWrites(t *testing.T) {
 			if s := c.session(asked{tty: true}, "true"); s.finish() != 0 {
 				t.Errorf("a command with a terminal: %s", s.outcome)
 			}
+		}
+	}
+}
+
+// TestEscapeFilledState: what a container can write to, files of its pod's among it, is not in the state directory, which is in
+// the host's memory.
+func TestEscapeFilledState(t *testing.T) {
+	d := suite.shared
+	leavesNothing(t, d)
+	for name, options := range users {
+		d.runPod(t, options...).start(sleeper).exec("for f in hosts hostname resolv.conf; do head -c 1m /dev/zero >>/etc/$f; done; true")
+		err := filepath.WalkDir(d.path("state"), func(path string, e fs.DirEntry, err error) error {
+			if err != nil || !e.Type().IsRegular() {
+				return err
+			}
+			if st, err := e.Info(); err == nil && st.Size() > 1<<20 {
+				t.Errorf("%s: a container has made %s %d bytes long", name, path, st.Size())
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
 		}
 	}
 }

@@ -27,11 +27,12 @@ var modes = []struct {
 	{"state/bundles", fs.ModeDir | 0o711}, // hooks in user namespaces go through to the one they are told of
 	{"state/keeper.sock", fs.ModeSocket | 0o600},
 	{"state/(tare.pid|keeper.pid|keeper.guard|keeper.log|daemon.json)", 0o600},
-	{"state/(pods|sandboxes|rootfs|cni|cni/results|sandboxes/ID)", fs.ModeDir | 0o700},
+	{"state/(pods|rootfs|cni|cni/results)", fs.ModeDir | 0o700},
 	{"state/pods/ID.json", 0o600},
-	{"state/sandboxes/ID/(hosts|hostname|resolv.conf)", 0o644}, // read by containers' users, in a directory that is closed
 	{"state/cni/(results/tare-ID-eth0|NAME.sysctls.json)", 0o600},
 	{"root", fs.ModeDir | 0o700},
+	{"root/(sandboxes|sandboxes/ID)", fs.ModeDir | 0o700},
+	{"root/sandboxes/ID/(hosts|hostname|resolv.conf)", 0o644}, // read by containers' users, in a directory that is closed
 	{"root/(cni|cni/leases|cni/leases/NAME|cni/attachments|containers|images|images/content|images/overlay|images/overlay/snapshots|images/overlay/snapshots/NAME)", fs.ModeDir | 0o700},
 	{"root/cni/(attachments/ID.json|leases/NAME/NAME)", 0o600},
 	{"root/images/(meta.db|overlay/metadata.db)", 0o600},

@@ -219,7 +219,7 @@ func (d *daemon) ahead() error {
 func takeAll(daemons []*daemon) (leak.Snapshot, error) {
 	var dirs []string
 	for _, d := range daemons {
-		for _, dir := range []string{"state/pods", "state/sandboxes", "state/cni", "root/containers", "root/cni", "netns"} {
+		for _, dir := range []string{"state/pods", "root/sandboxes", "state/cni", "root/containers", "root/cni", "netns"} {
 			dirs = append(dirs, d.path(dir))
 		}
 	}
