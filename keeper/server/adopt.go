@@ -54,6 +54,7 @@ func (s *Server) takeOver(p *process, pid int, c proto.Custody) error {
 		return err
 	}
 	s.started(p, pid, pidfd, out)
+	defer s.watched()
 	if mine != nil {
 		watch.Close()
 		s.awaitChild(p, mine)

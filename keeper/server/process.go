@@ -71,11 +71,19 @@ func (s *Server) started(p *process, pid int, pidfd *os.File, out *output) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p.Pid, p.pidfd, p.out, p.state = pid, pidfd, out, proto.Running
+	s.unwatched++
 	s.journal.note(p.entry())
 	out.start() // what is copied has an owner an heir knows of
 	if p.owner != nil && p.owner.gone {
 		s.kill(p)
 	}
+}
+
+// watched says that the end of a process that was started will be told of.
+func (s *Server) watched() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unwatched--
 }
 
 // entry is the process in the journal. Preconditions: mu held.

@@ -51,6 +51,9 @@ func (s *Server) replace(p *proto.Packet) *proto.Fault {
 		defer s.mu.Unlock()
 		s.replacing = false
 	}()
+	// A status that was taken is noted before: no heir could have it again (waitid(2)).
+	s.reaper.mu.Lock()
+	defer s.reaper.mu.Unlock()
 	s.log.Info("executing another program")
 	return fault("replace", s.journal.execute(p.Files[0], s.listener))
 }
@@ -63,6 +66,9 @@ func (s *Server) quiesce() *proto.Fault {
 		if p.state == proto.Launching {
 			return faultf(proto.Precondition, "replace: %q is being launched", key)
 		}
+	}
+	if s.unwatched > 0 { // an exit status could be lost
+		return faultf(proto.Precondition, "replace: %d processes have just been launched", s.unwatched)
 	}
 	s.replacing = true
 	return nil

@@ -86,6 +86,7 @@ func (s *Server) launch(l *launch) {
 	proto.CloseAll(st.Given)
 	crash.Point("keeper-run.answered")
 	s.awaitChild(l.proc, l.child)
+	s.watched()
 }
 
 // awaitChild has the end of a child reported, and noted at once: its status cannot be had again.

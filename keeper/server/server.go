@@ -32,6 +32,7 @@ type Server struct {
 	sessions  map[*session]bool
 	serial    uint64 // of processes
 	stopping  bool
+	unwatched int  // processes that have started and whose end nobody is told of yet
 	replacing bool // by another program: nothing new is begun
 
 	listener *Listener
