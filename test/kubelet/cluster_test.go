@@ -191,12 +191,13 @@ containers:
 	}
 }
 
-// testEphemeral debugs a container from another that comes to be in its PID namespace, and in no other's.
+// testEphemeral debugs a container from another that comes to be in its PID namespace, and in no other's. It may be privileged in a
+// pod that is not.
 func testEphemeral(t *testing.T, cluster *apiServer) {
 	p := cluster.runPod(t, "ephemeral", "containers: [{name: c, command: [sleep, '1000003']}, {name: other, command: [sleep, '1000005']}]")
 	p.ready()
 	p.merge(`{"spec": {"ephemeralContainers": [{"name": "debugger", "targetContainerName": "c", "image": "` + busybox + `", "command": ["sleep", "1000004"],
-		"imagePullPolicy": "IfNotPresent", "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File"}]}}`)
+		"imagePullPolicy": "IfNotPresent", "securityContext": {"privileged": true}, "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File"}]}}`)
 	p.awaitContainer("debugger", "runs", func(s v1.ContainerStatus) error {
 		if s.State.Running == nil {
 			return errNotYet
@@ -205,6 +206,9 @@ func testEphemeral(t *testing.T, cluster *apiServer) {
 	})
 	if seen := p.exec("debugger", "ps"); !strings.Contains(seen, "sleep 1000003") || strings.Contains(seen, "sleep 1000005") {
 		t.Errorf("the debugger sees %s", seen)
+	}
+	if got := p.exec("debugger", "mount -t tmpfs none /tmp && echo privileged"); got != "privileged\n" {
+		t.Errorf("the debugger says %q", got)
 	}
 	own, target, other := p.pidNamespace("debugger"), p.pidNamespace("c"), p.pidNamespace("other")
 	if own != target || own == other {
