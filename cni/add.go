@@ -30,7 +30,7 @@ func (n *Network) Add(ctx context.Context, p Pod) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	defer n.busy.lock(p.ID)()
+	defer n.busy.Lock(p.ID)()
 	n.gate.RLock()
 	defer n.gate.RUnlock()
 	if old, err := n.recordOf(p.ID); err != nil {

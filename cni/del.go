@@ -27,7 +27,7 @@ func (n *Network) Del(ctx context.Context, id spec.PodID) error {
 	if n.retry.has(id) { // else kubelet's next StopPodSandbox waits for a plugin that hangs
 		return nil
 	}
-	defer n.busy.lock(id)()
+	defer n.busy.Lock(id)()
 	rec, err := n.recordOf(id)
 	if err != nil || rec == nil {
 		return err
@@ -67,7 +67,7 @@ func (n *Network) detach(ctx context.Context, rec *record) error {
 
 // retryDel is one attempt of the retrier: true when there is nothing left to do.
 func (n *Network) retryDel(ctx context.Context, id spec.PodID) bool {
-	defer n.busy.lock(id)()
+	defer n.busy.Lock(id)()
 	rec, err := n.records.read(id)
 	if err == nil && rec == nil {
 		return true
@@ -92,7 +92,7 @@ func isNamespace(path string) bool {
 // Check compares the pod's network with what ADD made: CNI CHECK. ErrNotFound: the pod has no
 // attachment. Configurations before CNI 0.4, which knows no CHECK, pass.
 func (n *Network) Check(ctx context.Context, id spec.PodID) error {
-	defer n.busy.lock(id)()
+	defer n.busy.Lock(id)()
 	rec, err := n.records.read(id)
 	if err != nil {
 		return err
@@ -120,7 +120,7 @@ func (n *Network) Teardown(ctx context.Context) error {
 		return err
 	}
 	for _, rec := range all {
-		unlock := n.busy.lock(rec.Pod)
+		unlock := n.busy.Lock(rec.Pod)
 		if err := n.detach(ctx, rec); err != nil {
 			n.log.Error("network DEL failed, the next start repeats it", "pod", rec.Pod, "err", err)
 		}

@@ -62,7 +62,7 @@ func (n *Network) doomed(all []*record, live []spec.PodID) []*record {
 }
 
 func (n *Network) collect(ctx context.Context, id spec.PodID) error {
-	defer n.busy.lock(id)()
+	defer n.busy.Lock(id)()
 	rec, err := n.records.read(id)
 	if err != nil || rec == nil {
 		return err

@@ -69,7 +69,7 @@ type Network struct {
 	libcni  *libcni.CNIConfig
 	records records
 	conf    *configs
-	busy    keyedLock
+	busy    spec.PodLocks
 	retry   *retrier
 	status  statusCache
 

@@ -58,7 +58,7 @@ type draft struct {
 }
 
 func (d *draft) create(ctx context.Context, pod spec.PodID, c *spec.Container) (spec.ContainerID, error) {
-	defer d.locks.lock(pod)()
+	defer d.locks.Lock(pod)()
 	p, err := d.Store.Pod(pod)
 	if err != nil {
 		return "", err

@@ -4,7 +4,7 @@
 // cgroups, the keeper and the records work together.
 //
 // Concurrency. Operations on one pod, its containers' included, run one at a time: each holds the
-// pod's lock (locks.go). Three things go beside it: reads, which take immutable records from the
+// pod's lock (spec.PodLocks). Three things go beside it: reads, which take immutable records from the
 // store; execs; and the two that answer a process's end, stopping a container and recording an
 // exit. Calls of one operation on one object join the one that runs (flight.go), and a caller's
 // deadline bounds its waiting only: what was begun is finished, and the next call finds it.

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"sync"
 	"testing"
-
-	"tare/spec"
 )
 
 // TestFlightsJoin starts one execution, lets others ask for the same, and finds that all got its result.
@@ -84,27 +82,5 @@ func TestFlightsOutliveTheirCaller(t *testing.T) {
 	close(leave)
 	if v, err := g.do(t.Context(), "k", func(context.Context) (int, error) { return 7, nil }); v != 7 || err != nil {
 		t.Errorf("the next caller got %d, %v", v, err)
-	}
-}
-
-// TestLocksExclude counts in plain variables under the lock; the race detector watches.
-func TestLocksExclude(t *testing.T) {
-	var l locks
-	counts := map[spec.PodID]*int{"a": new(int), "b": new(int)}
-	var wg sync.WaitGroup
-	for range 50 {
-		for id, n := range counts {
-			wg.Go(func() {
-				defer l.lock(id)()
-				*n++
-			})
-		}
-	}
-	wg.Wait()
-	if *counts["a"] != 50 || *counts["b"] != 50 {
-		t.Errorf("counted %d and %d", *counts["a"], *counts["b"])
-	}
-	if len(l.pods) != 0 {
-		t.Errorf("%d locks left", len(l.pods))
 	}
 }

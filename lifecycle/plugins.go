@@ -124,6 +124,6 @@ func (f forPlugins) UpdateContainer(ctx context.Context, id spec.ContainerID, ch
 	if err != nil {
 		return err
 	}
-	defer f.locks.lock(p.ID)()
+	defer f.locks.Lock(p.ID)()
 	return f.updateContainer(ctx, id, change)
 }

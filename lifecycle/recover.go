@@ -139,7 +139,7 @@ func (r *recovery) behind(id spec.PodID, steps ...func() error) {
 	go func() { // ends with the steps, whose waits have bounds
 		defer r.wg.Done()
 		defer r.ends.Done()
-		defer r.locks.lock(id)()
+		defer r.locks.Lock(id)()
 		close(locked)
 		r.turns <- struct{}{}
 		defer func() { <-r.turns }()

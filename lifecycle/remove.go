@@ -24,7 +24,7 @@ func (r *Runtime) RemoveContainer(ctx context.Context, id spec.ContainerID) erro
 		return err
 	}
 	return r.order(ctx, "remove container "+string(id), func(ctx context.Context) error {
-		defer r.locks.lock(p.ID)()
+		defer r.locks.Lock(p.ID)()
 		next, err := r.Store.Note(p.ID, changeContainer(id, func(c *store.Container) (err error) {
 			c.State, err = c.State.Next(store.ContainerRemove)
 			return err

@@ -16,7 +16,7 @@ import (
 // may be repeated; a pod that is not there is removed.
 func (r *Runtime) RemovePod(ctx context.Context, id spec.PodID) error {
 	return r.order(ctx, "remove pod "+string(id), func(ctx context.Context) error {
-		defer r.locks.lock(id)()
+		defer r.locks.Lock(id)()
 		if err := r.stopPod(ctx, id); err != nil {
 			return err
 		}

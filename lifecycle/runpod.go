@@ -44,7 +44,7 @@ func (r *Runtime) runPod(ctx context.Context, pod *spec.Pod) (spec.PodID, error)
 	if err != nil {
 		return "", fmt.Errorf("linux.security_context.selinux_options: %w", err)
 	}
-	defer r.locks.lock(id)()
+	defer r.locks.Lock(id)()
 	plan := sandbox.New(id, pod, r.layout)
 	plan.Label = labels.Mount
 	intent := &store.Pod{
@@ -74,7 +74,7 @@ func (r *Runtime) reuse(ctx context.Context, made *store.Pod) (bool, error) {
 	case store.PodReady:
 		return true, nil
 	case store.PodCreating, store.PodRemoving:
-		defer r.locks.lock(made.ID)()
+		defer r.locks.Lock(made.ID)()
 		return false, r.dismantle(ctx, made.ID)
 	}
 	return false, fmt.Errorf("pod sandbox %s with uid %q, attempt %d, is %s: remove it or raise the attempt: %w",
@@ -137,7 +137,7 @@ func (a *arrival) takeBack(ctx context.Context) error {
 	err := a.dismantle(ctx, id)
 	if err != nil {
 		a.leftovers.later("pod "+string(id), err, func() error {
-			defer a.locks.lock(id)()
+			defer a.locks.Lock(id)()
 			return a.dismantle(context.WithoutCancel(ctx), id)
 		})
 	}

@@ -91,7 +91,7 @@ type Runtime struct {
 	selinux  *selinux.Labels
 	spares   *sandbox.Spares
 	bare     *os.File // see sandbox.NewBare; Recover makes it
-	locks    locks
+	locks    spec.PodLocks
 	pods     flights[spec.PodID]
 	ctrs     flights[spec.ContainerID]
 	orders   flights[struct{}] // start, stop, remove

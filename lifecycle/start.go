@@ -43,7 +43,7 @@ func (r *Runtime) StartContainer(ctx context.Context, id spec.ContainerID) error
 		return err
 	}
 	return r.order(ctx, "start container "+string(id), func(ctx context.Context) error {
-		defer r.locks.lock(p.ID)()
+		defer r.locks.Lock(p.ID)()
 		return (&launch{Runtime: r}).begin(ctx, p.ID, id)
 	})
 }

@@ -15,7 +15,7 @@ import (
 // namespaces. It may be repeated; a pod that is not there is stopped.
 func (r *Runtime) StopPod(ctx context.Context, id spec.PodID) error {
 	return r.order(ctx, "stop pod "+string(id), func(ctx context.Context) error {
-		defer r.locks.lock(id)()
+		defer r.locks.Lock(id)()
 		return r.stopPod(ctx, id)
 	})
 }

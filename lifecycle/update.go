@@ -37,7 +37,7 @@ func (r *Runtime) UpdateContainer(ctx context.Context, id spec.ContainerID, res 
 
 // changeLimits asks plugins about other limits, and makes those that they make of them.
 func (r *Runtime) changeLimits(ctx context.Context, pod spec.PodID, id spec.ContainerID, asked *spec.Resources) (nri.Answer, error) {
-	defer r.locks.lock(pod)()
+	defer r.locks.Lock(pod)()
 	p, c, err := r.Store.Container(id)
 	if err != nil {
 		return nri.Answer{}, err
@@ -127,7 +127,7 @@ func (a *adjustment) apply(ctx context.Context) (restore func() error, err error
 func (r *Runtime) UpdatePod(ctx context.Context, id spec.PodID, overhead, resources *spec.Resources) error {
 	key := fmt.Sprintf("update pod %s to %+v and %+v", id, overhead, resources)
 	return r.order(ctx, key, func(ctx context.Context) error {
-		defer r.locks.lock(id)()
+		defer r.locks.Lock(id)()
 		p, err := r.Store.Pod(id)
 		if err != nil {
 			return err

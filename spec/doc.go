@@ -5,5 +5,6 @@
 // exist, is the image there) is checked where the state is known.
 //
 // Not here: wire types, states and records (package store), and plans (packages sandbox and
-// container). Values are data: no methods with side effects, safe to share once built.
+// container). Values are data: no methods with side effects, safe to share once built. PodLocks
+// is none of them: it is here because those who take turns at a pod know it by a PodID.
 package spec
