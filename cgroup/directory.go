@@ -14,7 +14,7 @@ func (g *Group) Directories() []Directory {
 	var out []Directory
 	for _, h := range g.tree.hierarchies {
 		if !h.v2 {
-			out = append(out, Directory{path.Base(h.mount), h.controllers, h.abs(g.at(h))})
+			out = append(out, Directory{path.Base(h.mount), h.controllers, h.abs(g.dir)})
 		}
 	}
 	return out

@@ -30,12 +30,10 @@
 // The container's own directory is named as with cgroupfs, by its id, which is what tools look for last in
 // /proc/PID/cgroup. Slices that nobody has made are made with the unit and go with it.
 //
-// An exec may have a Group of its own below the container's (Sub), so that all it left behind
-// can be killed at once. It is a directory without limits, so whatever runs there is charged to
-// the container: on v2 nothing is enabled in the container's cgroup.subtree_control, which is why the
-// container's processes may stay beside it ("no internal process constraint",
-// Documentation/admin-guide/cgroup-v2.rst, binds only cgroups that hand out controllers). On v1
-// only the freezer gets a directory for it.
+// An exec's processes are in the container's own cgroup. On v2 nothing is enabled in that one's
+// cgroup.subtree_control, which is why a container may make cgroups of its own below it and its
+// processes stay beside them ("no internal process constraint",
+// Documentation/admin-guide/cgroup-v2.rst, binds only cgroups that hand out controllers).
 //
 // Entering. On v1 the child writes "0" into the files Join names, which are "tasks", not
 // "cgroup.procs": moving a whole process takes cgroup_threadgroup_rwsem for writing, that is an RCU

@@ -13,25 +13,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Group is one cgroup that exists: a container's, or an exec's below it.
+// Group is one cgroup that exists: a container's.
 type Group struct {
 	tree *Tree
 	path Path
-	dir  string // the container's directory, relative to each hierarchy's root
-	sub  string // the exec's name below dir; empty: the container itself
+	dir  string // relative to each hierarchy's root
 }
 
-// Path returns where the group is; for an exec's, where its container's is.
+// Path returns where the group is.
 func (g *Group) Path() Path { return g.path }
-
-// at returns the group's directory in a hierarchy. An exec has one of its own only where it can be
-// killed by it, and shares the container's elsewhere.
-func (g *Group) at(h *hierarchy) string {
-	if g.sub != "" && h == g.tree.killer() {
-		return path.Join(g.dir, g.sub)
-	}
-	return g.dir
-}
 
 // make makes the container's directories with the plan's limits in place.
 func (g *Group) make(ctx context.Context, plan *plan) error {
@@ -135,7 +125,7 @@ func (g *Group) Join() []string {
 		if h.v2 { // hybrid under systemd
 			file = "cgroup.procs"
 		}
-		files[i] = h.abs(path.Join(g.at(h), file))
+		files[i] = h.abs(path.Join(g.dir, file))
 	}
 	return files
 }
@@ -147,28 +137,11 @@ func (g *Group) Dir() (*os.File, error) {
 		return nil, nil
 	}
 	h := g.tree.killer()
-	fd, err := h.open(g.at(h), "", unix.O_PATH|unix.O_DIRECTORY)
+	fd, err := h.open(g.dir, "", unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
 		return nil, fmt.Errorf("open cgroup %s: %w", g.path, notFound(err))
 	}
-	return os.NewFile(uintptr(fd), h.abs(g.at(h))), nil
-}
-
-// Sub makes a group below the container's for one exec, without limits of its own. It has to be
-// removed before the container's; removing that one removes it too.
-func (g *Group) Sub(name string) (*Group, error) {
-	if g.sub != "" {
-		return nil, fmt.Errorf("make cgroup %q below %s/%s: an exec's has none below it: %w", name, g.path, g.sub, errdefs.ErrInvalidArgument)
-	}
-	if err := checkName(name); err != nil {
-		return nil, fmt.Errorf("make cgroup %q below %s: %w: %w", name, g.path, err, errdefs.ErrInvalidArgument)
-	}
-	s := &Group{tree: g.tree, path: g.path, dir: g.dir, sub: name}
-	h := g.tree.killer()
-	if err := h.mkdir(s.at(h)); err != nil && !errors.Is(err, unix.EEXIST) {
-		return nil, fmt.Errorf("make cgroup %q below %s: %w", name, g.path, notFound(err))
-	}
-	return s, nil
+	return os.NewFile(uintptr(fd), h.abs(g.dir)), nil
 }
 
 // OOM returns how many processes of the container the kernel has killed for want of memory, be it the

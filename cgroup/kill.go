@@ -14,7 +14,7 @@ import (
 // Procs lists the processes of the group and of all below it, by their ids in our PID namespace.
 func (g *Group) Procs() ([]int, error) {
 	h := g.tree.killer()
-	pids, err := h.procs(g.at(h))
+	pids, err := h.procs(g.dir)
 	if err != nil {
 		return nil, fmt.Errorf("list processes of cgroup %s: %w", g.path, err)
 	}
@@ -33,7 +33,7 @@ func (g *Group) Kill(ctx context.Context) error {
 	if h.v2 {
 		kill = (*hierarchy).killAll
 	}
-	err := kill(h, ctx, g.at(h))
+	err := kill(h, ctx, g.dir)
 	if err != nil && !gone(err) {
 		return fmt.Errorf("kill cgroup %s: %w", g.path, err)
 	}

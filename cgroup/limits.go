@@ -68,9 +68,6 @@ func (g *Group) Set(r *specs.LinuxResources) error {
 
 // Change is Set that returns what puts the values back which were in force before.
 func (g *Group) Change(r *specs.LinuxResources) (undo func() error, err error) {
-	if g.sub != "" {
-		return nil, fmt.Errorf("set limits of %s/%s: an exec has none of its own: %w", g.path, g.sub, errdefs.ErrInvalidArgument)
-	}
 	old, err := g.set(r)
 	if err != nil {
 		return nil, fmt.Errorf("set limits of cgroup %s: %w", g.path, err)

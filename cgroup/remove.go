@@ -21,9 +21,6 @@ var aLongTimeAgo = time.Unix(1, 0)
 func (g *Group) Remove(ctx context.Context) error {
 	var first error // the others, of the other hierarchies, say the same
 	for _, h := range g.tree.hierarchies {
-		if g.sub != "" && h != g.tree.killer() {
-			continue
-		}
 		if err := g.removeFrom(ctx, h); err != nil && first == nil {
 			first = err
 		}
@@ -36,13 +33,12 @@ func (g *Group) Remove(ctx context.Context) error {
 
 // removeFrom removes the group from one hierarchy.
 func (g *Group) removeFrom(ctx context.Context, h *hierarchy) error {
-	dir := g.at(h)
-	err := h.rmdir(dir)
+	err := h.rmdir(g.dir)
 	if errors.Is(err, unix.EBUSY) {
-		err = h.removeBusy(ctx, dir)
+		err = h.removeBusy(ctx, g.dir)
 	}
-	if err == nil && g.sub == "" {
-		h.pruneParents(path.Dir(dir), g.tree.rootDir())
+	if err == nil {
+		h.pruneParents(path.Dir(g.dir), g.tree.rootDir())
 	}
 	return err
 }

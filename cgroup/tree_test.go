@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -80,13 +81,14 @@ func TestLoadHalfMade(t *testing.T) {
 func TestCreateReplacesLeftover(t *testing.T) {
 	forEachKind(t, func(t *testing.T, tree *Tree) {
 		g := create(t, tree)
-		if _, err := g.Sub("exec"); err != nil {
+		nested := g.dir + "/nested"
+		if err := tree.killer().mkdir(nested); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := tree.Create(t.Context(), g.Path(), nil); err != nil {
 			t.Fatal(err)
 		}
-		if exists(tree, g.dir+"/exec") {
+		if exists(tree, nested) {
 			t.Error("the leftover's directory is still there")
 		}
 	})
@@ -194,43 +196,6 @@ func TestKillForks(t *testing.T) {
 	})
 }
 
-func TestSub(t *testing.T) {
-	forEachKind(t, func(t *testing.T, tree *Tree) {
-		g := create(t, tree)
-		main := spawn(t, g, 1)
-		sub, err := g.Sub("exec-1")
-		if err != nil {
-			t.Fatal(err)
-		}
-		helper := run2(t, sub)
-		if pids, err := g.Procs(); err != nil || len(pids) != 3 {
-			t.Errorf("Procs of the container: %v, %v, want 3", pids, err)
-		}
-		if err := sub.Set(nil); !errdefs.IsInvalidArgument(err) {
-			t.Errorf("Set on an exec's group: %v", err)
-		}
-		if _, err := sub.Sub("x"); !errdefs.IsInvalidArgument(err) {
-			t.Errorf("Sub of an exec's group: %v", err)
-		}
-		if err := sub.Kill(t.Context()); err != nil {
-			t.Error(err)
-		}
-		helper()
-		if err := sub.Remove(t.Context()); err != nil {
-			t.Error(err)
-		}
-		if pids, err := g.Procs(); err != nil || len(pids) != 1 || pids[0] != main.Process.Pid {
-			t.Errorf("left in the container: %v, %v, want %d", pids, err, main.Process.Pid)
-		}
-	})
-}
-
-// run2 starts two processes in an exec's group and returns what waits for them.
-func run2(t *testing.T, g *Group) func() {
-	cmd := spawn(t, g, 2)
-	return func() { cmd.Wait() }
-}
-
 // TestHostileNesting removes what a container with cgroups of its own may leave.
 func TestHostileNesting(t *testing.T) {
 	forEachKind(t, func(t *testing.T, tree *Tree) {
@@ -254,9 +219,15 @@ func TestHostileNesting(t *testing.T) {
 		}
 		unix.Close(fd)
 		freeze := map[bool][2]string{false: {"freezer.state", "FROZEN"}, true: {"cgroup.freeze", "1"}}[h.v2]
-		deep := &Group{tree: tree, path: g.path, dir: g.dir, sub: name}
-		spawn(t, deep, 2)
-		if err := h.write(deep.at(h), freeze[0], freeze[1]); err != nil {
+		nested := path.Join(g.dir, name)
+		main := spawn(t, g, 2)
+		if err := h.write(nested, "cgroup.procs", strconv.Itoa(main.Process.Pid)); err != nil {
+			t.Fatal(err)
+		}
+		if pids, err := g.Procs(); err != nil || len(pids) != 2 {
+			t.Errorf("Procs with one of two in a nested cgroup: %v, %v", pids, err)
+		}
+		if err := h.write(nested, freeze[0], freeze[1]); err != nil {
 			t.Fatal(err)
 		}
 		if err := g.Kill(t.Context()); err != nil {
