@@ -2,6 +2,7 @@ package images
 
 import (
 	"context"
+	"io"
 	"io/fs"
 	"log/slog"
 	"math/rand/v2"
@@ -10,6 +11,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/sirupsen/logrus"
 
 	"tare/spec"
 )
@@ -21,7 +24,7 @@ const (
 )
 
 func TestMain(m *testing.M) {
-	CaptureLogs(slog.New(slog.DiscardHandler))
+	logrus.SetOutput(io.Discard) // what containerd's packages log outside of any call
 	if root := os.Getenv(crashRoot); root != "" {
 		pullForEver(root, os.Getenv(crashRef))
 	}

@@ -22,13 +22,6 @@ func withLogger(ctx context.Context, l *slog.Logger) context.Context {
 	return log.WithLogger(ctx, logrus.NewEntry(to))
 }
 
-// CaptureLogs sends to l what containerd's packages log outside of any call, which would go to
-// standard error otherwise. It changes a global of theirs: main calls it once.
-func CaptureLogs(l *slog.Logger) {
-	logrus.SetOutput(io.Discard)
-	logrus.AddHook(bridge{l})
-}
-
 // bridge is a logrus hook that repeats every entry in slog.
 type bridge struct{ to *slog.Logger }
 

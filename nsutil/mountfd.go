@@ -33,11 +33,6 @@ func (c *FSContext) SetString(key, value string) error {
 	return c.wrap(key+"="+value, err)
 }
 
-// SetFlag sets a parameter that has no value.
-func (c *FSContext) SetFlag(key string) error {
-	return c.wrap(key, unix.FsconfigSetFlag(int(c.f.Fd()), key))
-}
-
 // SetFile sets a parameter to an open file, such as a detached mount.
 func (c *FSContext) SetFile(key string, f *os.File) error {
 	err := unix.FsconfigSetFd(int(c.f.Fd()), key, int(f.Fd()))
