@@ -158,15 +158,11 @@ func zombieStatus(raw syscall.RawConn) (status syscall.WaitStatus, ok bool) {
 			return
 		}
 		_, denied := os.Readlink(fmt.Sprintf("/proc/%d/ns/user", pid))
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		if again, gone := pidOf(int(fd)); denied != nil || err != nil || gone != nil || again != pid {
+		stat := ReadProcStat(pid)
+		if again, gone := pidOf(int(fd)); denied != nil || gone != nil || again != pid || stat.Field(3) != "Z" {
 			return
 		}
-		fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:])) // the name may have anything in it
-		if len(fields) < 50 || fields[0] != "Z" {
-			return
-		}
-		code, err := strconv.Atoi(fields[49])
+		code, err := strconv.Atoi(stat.Field(52))
 		status, ok = syscall.WaitStatus(code), err == nil
 	})
 	return status, ok

@@ -1,7 +1,6 @@
 package nsutil
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -72,17 +71,8 @@ func childOf(parent, pid int) *os.File {
 	return nil
 }
 
-// parentOf is the fourth field of /proc/PID/stat, proc_pid_stat(5); the second may hold anything. 0:
-// there is no such process.
+// parentOf is a process's parent. 0: there is no such process.
 func parentOf(pid int) int {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0
-	}
-	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-	if len(fields) < 2 {
-		return 0
-	}
-	ppid, _ := strconv.Atoi(string(fields[1])) // a number by the kernel's word
+	ppid, _ := strconv.Atoi(ReadProcStat(pid).Field(4)) // a number by the kernel's word
 	return ppid
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -116,18 +115,8 @@ func (g *guard) kill() {
 	_, _ = nsutil.PidfdAwaitEnd(g.pidfd, -1)
 }
 
-// startTime is a process's.
-func startTime(pid int) string { return statField(pid, 22) }
-
-// statField is the n-th field of proc_pid_stat(5), from the third on; the second may hold anything. Empty: there is no such process.
-func statField(pid, n int) string {
-	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)) // nothing, then
-	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
-	if len(fields) < n-2 {
-		return ""
-	}
-	return fields[n-3]
-}
+// startTime is a process's. Empty: there is no such process.
+func startTime(pid int) string { return nsutil.ReadProcStat(pid).Field(22) }
 
 // left is the guard of an earlier keeper.
 type left struct {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tare/nsutil"
 )
 
 // sweepEvery is how often known children are looked after while an unknown one that may
@@ -144,7 +146,7 @@ func peek() (int, bool) {
 // not answer, and orphans are not to pile up meanwhile: programs fork before they begin a session, so that a process of
 // theirs is in this one's, or leads its own.
 func (r *reaper) stray(pid int) bool {
-	session, err := strconv.Atoi(statField(pid, 6))
+	session, err := strconv.Atoi(nsutil.ReadProcStat(pid).Field(6))
 	return err == nil && session > 0 && session != r.session && session != pid
 }
 
