@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"tare/keeper/proto"
+	"tare/nsutil"
 
 	"golang.org/x/sys/unix"
 )
@@ -78,5 +79,5 @@ func (s *Subscription) Err() error {
 
 // Close ends the subscription and closes the files.
 func (s *Subscription) Close() {
-	proto.CloseAll([]*os.File{s.Stdout, s.Stderr, s.status})
+	nsutil.CloseAll([]*os.File{s.Stdout, s.Stderr, s.status})
 }

@@ -94,7 +94,7 @@ func (l *launch) createDriven(ctx context.Context, b *container.Bundle, io *stdi
 	if err != nil {
 		console.Close()
 		<-received
-		closeAll([]*os.File{io.console})
+		nsutil.CloseAll([]*os.File{io.console})
 		return err
 	}
 	console.Ended()

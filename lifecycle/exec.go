@@ -175,12 +175,6 @@ func (c *capture) open(o owner) (err error) {
 	return err
 }
 
-// pollable makes a file one whose reads can be given deadlines.
-func pollable(f *os.File) (*os.File, error) {
-	defer f.Close()
-	return nsutil.DuplicateNonblock(f)
-}
-
 // started is called when the command has its own copy of the write end.
 func (c *capture) started() {
 	c.write.Close()

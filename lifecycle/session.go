@@ -121,10 +121,10 @@ func (x *session) started(ran keeper.Ran) (err error) {
 		return nil
 	}
 	if len(ran.Given) != 1 {
-		closeAll(ran.Given)
+		nsutil.CloseAll(ran.Given)
 		return errors.New("the command's terminal was not given")
 	}
-	x.console, err = pollable(ran.Given[0])
+	x.console, err = nsutil.Pollable(ran.Given[0])
 	return err
 }
 
@@ -183,11 +183,11 @@ func (x *session) wait() {
 // close closes what is left. The command's input ends, its terminal hangs up.
 func (x *session) close() {
 	x.letGo()
-	closeAll([]*os.File{x.in, x.outputs[0], x.outputs[1], x.console})
+	nsutil.CloseAll([]*os.File{x.in, x.outputs[0], x.outputs[1], x.console})
 }
 
 // letGo closes the command's descriptors.
-func (x *session) letGo() { closeAll(append(x.child[:], x.null)) }
+func (x *session) letGo() { nsutil.CloseAll(append(x.child[:], x.null)) }
 
 // feed passes a client's input on, and its end.
 func feed(to *os.File, from io.Reader) {
@@ -238,13 +238,5 @@ func resize(console *os.File, sizes <-chan spec.TerminalSize) {
 	for size := range sizes {
 		// Of a terminal that is gone, there is no size.
 		_ = nsutil.SetTerminalSize(console, size.Width, size.Height)
-	}
-}
-
-func closeAll(files []*os.File) {
-	for _, f := range files {
-		if f != nil {
-			f.Close()
-		}
 	}
 }

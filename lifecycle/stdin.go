@@ -123,7 +123,7 @@ func (p *process) recoverStdin(ctx context.Context, k *keeper.Client, c *store.C
 	if err != nil {
 		return err
 	}
-	closeAll(files[1:])
+	nsutil.CloseAll(files[1:])
 	p.stdin = newInput(files[0])
 	return nil
 }

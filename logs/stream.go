@@ -87,14 +87,6 @@ func NewStream(l *Log, from Source) (*Stream, error) {
 	return s, nil
 }
 
-// Pollable returns a duplicate of file, in non-blocking mode, that waits in the runtime's
-// poller instead of in a thread, and closes file. The mode belongs to the open file description:
-// whoever shares it sees the change, fcntl(2).
-func Pollable(file *os.File) (*os.File, error) {
-	defer file.Close()
-	return nsutil.DuplicateNonblock(file)
-}
-
 // Source is what the stream reads; it stays the stream's.
 func (s *Stream) Source() Source { return s.from }
 

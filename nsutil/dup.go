@@ -33,3 +33,18 @@ func DuplicateNonblock(f *os.File) (*os.File, error) {
 	}
 	return os.NewFile(uintptr(fd), f.Name()), nil
 }
+
+// Pollable is DuplicateNonblock that closes f.
+func Pollable(f *os.File) (*os.File, error) {
+	defer f.Close()
+	return DuplicateNonblock(f)
+}
+
+// CloseAll closes files, nil ones excepted.
+func CloseAll(files []*os.File) {
+	for _, f := range files {
+		if f != nil {
+			f.Close()
+		}
+	}
+}

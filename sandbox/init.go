@@ -109,7 +109,7 @@ func (s *Sandbox) StartInit(ctx context.Context, k Custody, h Host) (*os.File, e
 		return nil, fmt.Errorf("start init of pod: %w", err)
 	}
 	crash.Point("container-start.init-started")
-	closeAll(ran.Given)
+	nsutil.CloseAll(ran.Given)
 	return ran.PidFD, nil
 }
 

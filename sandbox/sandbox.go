@@ -133,7 +133,7 @@ func (p *Plan) namespaces(ctx context.Context, k Custody, spares *Spares) ([]*os
 	if p.Usual && spares != nil {
 		if set := spares.take(ctx); set != nil {
 			if err := p.settle(set); err != nil {
-				closeAll(set)
+				nsutil.CloseAll(set)
 				return nil, err
 			}
 			return set, nil
@@ -150,7 +150,7 @@ func runProgram(ctx context.Context, k Custody, r keeper.Run, n int) ([]*os.File
 	}
 	ran.PidFD.Close()
 	if len(ran.Given) != n {
-		closeAll(ran.Given)
+		nsutil.CloseAll(ran.Given)
 		return nil, fmt.Errorf("make namespaces: got %d of %d descriptors", len(ran.Given), n)
 	}
 	return ran.Given, nil
@@ -252,7 +252,7 @@ func (p *Plan) Adopt(ctx context.Context, k Custody) (*Sandbox, error) {
 		return nil, fmt.Errorf("adopt sandbox: %w", err)
 	}
 	if len(files) != want {
-		closeAll(files)
+		nsutil.CloseAll(files)
 		return nil, fmt.Errorf("adopt sandbox: keeper holds %d of %d descriptors", len(files), want)
 	}
 	for i, kind := range p.Kinds {
@@ -315,10 +315,4 @@ func unpin(path string) error {
 		return fmt.Errorf("unpin network namespace: %w", err)
 	}
 	return nil
-}
-
-func closeAll(files []*os.File) {
-	for _, f := range files {
-		f.Close()
-	}
 }

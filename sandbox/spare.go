@@ -116,7 +116,7 @@ func (s *Spares) Close() {
 	for {
 		select {
 		case set := <-s.sets:
-			closeAll(set)
+			nsutil.CloseAll(set)
 		default:
 			return
 		}

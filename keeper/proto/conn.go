@@ -40,10 +40,10 @@ type Packet struct {
 }
 
 // CloseFiles closes the packet's files.
-func (p *Packet) CloseFiles() { CloseAll(p.Files) }
+func (p *Packet) CloseFiles() { closeAll(p.Files) }
 
-// CloseAll closes files, nil ones excepted.
-func CloseAll(files []*os.File) {
+// closeAll is nsutil.CloseAll, of which this package, which imports nothing of the module, keeps its own.
+func closeAll(files []*os.File) {
 	for _, f := range files {
 		if f != nil {
 			f.Close()
@@ -181,11 +181,11 @@ func rights(files []*os.File) ([]byte, error) {
 func (c *Conn) Recv() (*Packet, error) {
 	n, files, lost, err := c.recvmsg()
 	if err != nil {
-		CloseAll(files)
+		closeAll(files)
 		return nil, err
 	}
 	if n < headerSize {
-		CloseAll(files)
+		closeAll(files)
 		return nil, fmt.Errorf("receive: %w: header is cut", ErrGarbage)
 	}
 	p := &Packet{

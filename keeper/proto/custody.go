@@ -71,7 +71,7 @@ func NewCustody(parts Parts, files []*os.File) (Custody, error) {
 // Close closes the files.
 func (c *Custody) Close() {
 	_, files := c.Flatten()
-	CloseAll(files)
+	closeAll(files)
 }
 
 // Duplicate returns duplicates of the files; those that have been closed meanwhile are left out.

@@ -6,6 +6,7 @@ import (
 
 	"tare/keeper/proto"
 	"tare/logs"
+	"tare/nsutil"
 )
 
 func (s *Server) list() proto.Listing {
@@ -98,7 +99,7 @@ func (s *Server) put(p *proto.Packet) *proto.Fault {
 	old := s.store[string(key)]
 	s.store[string(key)] = p.Files
 	s.journal.note(entry{Op: opPut, Key: string(key), FDs: numbers(p.Files)})
-	proto.CloseAll(old)
+	nsutil.CloseAll(old)
 	p.Files = nil
 	return nil
 }
@@ -131,7 +132,7 @@ func (s *Server) drop(p *proto.Packet) *proto.Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.journal.note(entry{Op: opDrop, Key: string(key)})
-	proto.CloseAll(s.store[string(key)])
+	nsutil.CloseAll(s.store[string(key)])
 	delete(s.store, string(key))
 	return nil
 }

@@ -118,7 +118,7 @@ func (in *inheritance) files(fds []int) ([]*os.File, error) {
 		}
 		var err error
 		if files[i], err = in.take(fd, "inherited"); err != nil {
-			proto.CloseAll(files)
+			nsutil.CloseAll(files)
 			return nil, err
 		}
 	}
@@ -132,7 +132,7 @@ func (in *inheritance) process(e *entry) error {
 		return err
 	}
 	if e.Tether {
-		defer proto.CloseAll(f)
+		defer nsutil.CloseAll(f)
 		if f[slotPidFD] == nil {
 			return nil
 		}

@@ -7,6 +7,7 @@ import (
 
 	"tare/keeper/proto"
 	"tare/logs"
+	"tare/nsutil"
 )
 
 // output is what a process writes, as far as it is the keeper's to read, and the log it goes to.
@@ -64,8 +65,8 @@ func newStream(l *logs.Log, from logs.Source, tty bool) (_ *logs.Stream, err err
 			return nil, err
 		}
 	}
-	if from.File, err = logs.Pollable(from.File); err != nil {
-		proto.CloseAll(from.Scratch[:])
+	if from.File, err = nsutil.Pollable(from.File); err != nil {
+		nsutil.CloseAll(from.Scratch[:])
 		return nil, err
 	}
 	return logs.NewStream(l, from)

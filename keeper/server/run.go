@@ -62,7 +62,7 @@ func (s *Server) launch(l *launch) {
 	crash.Point("keeper-run.reserved")
 	st, err := s.fork(l)
 	crash.Point("keeper-run.forked")
-	proto.CloseAll(l.prog.Files)
+	nsutil.CloseAll(l.prog.Files)
 	l.prog = nil
 	if err == nil && l.console {
 		err = l.takeConsole(st.Given)
@@ -83,7 +83,7 @@ func (s *Server) launch(l *launch) {
 	files := append([]*os.File{st.PidFD}, st.Given...)
 	held := proto.Held{Key: l.proc.Key, Pid: st.Pid, Parts: proto.PartPidFD}
 	l.sess.send(&proto.Packet{Kind: proto.KindRan, ID: l.id, Body: held.Append(nil), Files: files})
-	proto.CloseAll(st.Given)
+	nsutil.CloseAll(st.Given)
 	crash.Point("keeper-run.answered")
 	s.awaitChild(l.proc, l.child)
 	s.watched()
@@ -134,7 +134,7 @@ func (s *Server) abandon(l *launch, st nsutil.Started, err error) {
 		s.kill(&process{Exit: proto.Exit{Key: l.proc.Key}, pidfd: st.PidFD})
 		st.PidFD.Close()
 	}
-	proto.CloseAll(st.Given)
+	nsutil.CloseAll(st.Given)
 	l.held.Close()
 	s.remove(l.proc)
 	l.sess.answer(l.id, fault("run "+l.proc.Key, err))

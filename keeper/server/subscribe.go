@@ -7,6 +7,7 @@ import (
 
 	"tare/keeper/proto"
 	"tare/logs"
+	"tare/nsutil"
 
 	"golang.org/x/sys/unix"
 )
@@ -59,7 +60,7 @@ func (s *Server) outputOf(key string) (*output, *proto.Fault) {
 // subscribe takes over the files, also when it fails.
 func (o *output) subscribe(status *os.File, c proto.Custody) error {
 	defer c.Close() // what was not taken
-	status, err := logs.Pollable(status)
+	status, err := nsutil.Pollable(status)
 	if err != nil {
 		return err
 	}
@@ -72,7 +73,7 @@ func (o *output) subscribe(status *os.File, c proto.Custody) error {
 			if stream == nil || *to == nil {
 				continue
 			}
-			f, err := logs.Pollable(*to)
+			f, err := nsutil.Pollable(*to)
 			*to = nil
 			if err != nil {
 				return err
