@@ -30,10 +30,9 @@ func (s *Server) ContainerStatus(_ context.Context, r *runtime.ContainerStatusRe
 // wireContainerStatuses lists a pod's containers, oldest first.
 func wireContainerStatuses(p *store.Pod) []*runtime.ContainerStatus {
 	var out []*runtime.ContainerStatus
-	for _, c := range p.Containers {
+	for _, c := range p.ByAge() {
 		out = append(out, wireContainerStatus(c))
 	}
-	slices.SortFunc(out, func(a, b *runtime.ContainerStatus) int { return cmp.Compare(a.CreatedAt, b.CreatedAt) })
 	return out
 }
 

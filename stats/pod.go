@@ -26,7 +26,7 @@ type Pod struct {
 func (c *Collector) Pod(p *store.Pod, d Depth) Pod {
 	c.wanted(d)
 	out := Pod{Record: p, Time: time.Now()}
-	for _, ctr := range p.Containers {
+	for _, ctr := range p.ByAge() {
 		if ctr.State != store.ContainerRunning {
 			continue
 		}
@@ -36,7 +36,6 @@ func (c *Collector) Pod(p *store.Pod, d Depth) Pod {
 			out.Processes += c.processes(r)
 		}
 	}
-	slices.SortFunc(out.Containers, func(a, b Container) int { return a.Record.CreatedAt.Compare(b.Record.CreatedAt) })
 	c.readParent(&out, d)
 	if out.Usage == nil {
 		out.Usage = sum(out.Time, out.Containers)

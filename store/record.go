@@ -1,8 +1,10 @@
 package store
 
 import (
+	"cmp"
 	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -80,6 +82,13 @@ type User struct {
 // Key returns the identity under which a repeated call finds the same container.
 func (c *Container) Key() spec.ContainerKey {
 	return spec.ContainerKey{Pod: c.Pod, Name: c.Spec.Name, Attempt: c.Spec.Attempt}
+}
+
+// ByAge lists the pod's containers, oldest first by the times that clients are told.
+func (p *Pod) ByAge() []*Container {
+	return slices.SortedFunc(maps.Values(p.Containers), func(a, b *Container) int {
+		return cmp.Compare(a.CreatedAt.UnixNano(), b.CreatedAt.UnixNano())
+	})
 }
 
 // copy returns a record whose own fields, container map and containers' own fields may be

@@ -1,12 +1,10 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"time"
 
@@ -127,7 +125,7 @@ func readRows(state string) ([]podRow, error) {
 		if len(p.IPs) > 0 {
 			row.ip = p.IPs[0].String()
 		}
-		for _, c := range sorted(p.Containers) {
+		for _, c := range p.ByAge() {
 			row.containers = append(row.containers, containerRow{
 				id: string(c.ID), name: c.Spec.Name, state: c.State.String(), pid: c.Pid, namespaces: namespacesOfPid(c.Pid),
 			})
@@ -135,16 +133,6 @@ func readRows(state string) ([]podRow, error) {
 		rows = append(rows, row)
 	}
 	return rows, nil
-}
-
-// sorted lists containers, oldest first.
-func sorted[ID comparable](containers map[ID]*store.Container) []*store.Container {
-	var out []*store.Container
-	for _, c := range containers {
-		out = append(out, c)
-	}
-	slices.SortFunc(out, func(a, b *store.Container) int { return cmp.Compare(a.CreatedAt.UnixNano(), b.CreatedAt.UnixNano()) })
-	return out
 }
 
 func namespacesOfPid(pid int) map[string]uint64 {
