@@ -7,12 +7,13 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	cimages "github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
 
 	"tare/crash"
-	"tare/nsutil"
 	"tare/spec"
 )
 
@@ -31,6 +32,7 @@ func (c *catalog) index() *index { return c.current.Load() }
 
 // load builds the index from the records, and finds the layers that are kept for others. A
 // record whose image is not whole is deleted: a pull brings it back, a wrong image would stay.
+// One that cannot be read now stays, and load fails.
 func (c *catalog) load(ctx context.Context) error {
 	ctx = c.engine.scope(ctx)
 	kept, err := c.engine.pins(ctx)
@@ -49,7 +51,7 @@ func (c *catalog) load(ctx context.Context) error {
 	refs, images := map[string]spec.ImageID{}, map[spec.ImageID]spec.Image{}
 	for _, r := range records {
 		img, err := c.restore(ctx, r)
-		if nsutil.Scarce(err) { // says nothing about the image
+		if err != nil && !broken(err) {
 			return fmt.Errorf("%s: %w", r.Name, err)
 		}
 		if err != nil {
@@ -67,6 +69,13 @@ func (c *catalog) load(ctx context.Context) error {
 	}
 	c.current.Store(newIndex(refs, images, c.pinned))
 	return nil
+}
+
+// broken says whether an error of restore is the image's: of what is missing, or was read and makes no sense. What else the
+// kernel says (EIO, EMFILE) is of the disk or the moment, and the image may be whole.
+func broken(err error) bool {
+	errno, ok := errors.AsType[syscall.Errno](err)
+	return !ok || errno == unix.ENOENT
 }
 
 // restore reads the image behind a record and makes sure that its layers are kept.

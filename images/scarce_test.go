@@ -2,6 +2,7 @@ package images
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"testing"
@@ -31,6 +32,35 @@ func TestScarceStart(t *testing.T) {
 		}
 	}
 	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestUnreadableStart opens a store that has a directory in the place of a blob, of which read(2) says EISDIR as it says EIO of a
+// failing disk: the store does not open, and has the image when the blob can be read again.
+func TestUnreadableStart(t *testing.T) {
+	r, o := newRegistryServer(t, nil), Options{Root: t.TempDir()}
+	s := openUnclosed(t, o)
+	ref := r.push(t, "app:v1", imageOf(t, layerOf(t, entry{name: "f", body: "x"})))
+	blob := blobPath(o, mustPull(t, s, ref).ID)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Rename(blob, o.Root+"/aside"), os.Mkdir(blob, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := Open(t.Context(), o, slog.New(slog.DiscardHandler)); !errors.Is(err, unix.EISDIR) {
+		t.Errorf("Open: %v", err)
+		if err == nil {
+			s.Close()
+		}
+	}
+	if err := errors.Join(os.Remove(blob), os.Rename(o.Root+"/aside", blob)); err != nil {
+		t.Fatal(err)
+	}
+	s = openUnclosed(t, o)
+	defer s.Close()
+	if _, err := s.Get(ref); err != nil {
 		t.Error(err)
 	}
 }

@@ -272,23 +272,36 @@ func TestOpenTwice(t *testing.T) {
 	}
 }
 
+// blobPath is where an image's configuration is.
+func blobPath(o Options, id spec.ImageID) string {
+	return filepath.Join(o.Root, "content/blobs/sha256", strings.TrimPrefix(string(id), "sha256:"))
+}
+
 func TestDamagedImageIsDropped(t *testing.T) {
-	r, o := newRegistryServer(t, nil), Options{Root: t.TempDir()}
-	s := openUnclosed(t, o)
-	ref := r.push(t, "app:v1", imageOf(t, layerOf(t, entry{name: "f", body: "x"})))
-	dirs := acquire(t, s, mustPull(t, s, ref).ID)
-	if err := os.RemoveAll(dirs[0]); err != nil {
-		t.Fatal(err)
+	for name, damage := range map[string]func(layer, blob string) error{
+		"layer gone":     func(layer, _ string) error { return os.RemoveAll(layer) },
+		"blob gone":      func(_, blob string) error { return os.Remove(blob) },
+		"blob cut short": func(_, blob string) error { return os.Truncate(blob, 9) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, o := newRegistryServer(t, nil), Options{Root: t.TempDir()}
+			s := openUnclosed(t, o)
+			ref := r.push(t, "app:v1", imageOf(t, layerOf(t, entry{name: "f", body: "x"})))
+			img := mustPull(t, s, ref)
+			if err := damage(acquire(t, s, img.ID)[0], blobPath(o, img.ID)); err != nil {
+				t.Fatal(err)
+			}
+			s = reopen(t, s, o)
+			defer s.Close()
+			if got := s.List(); len(got) != 0 {
+				t.Fatalf("images %+v, want the damaged one gone", got)
+			}
+			if err := s.Sweep(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+			wantThere(t, acquire(t, s, mustPull(t, s, ref).ID))
+		})
 	}
-	s = reopen(t, s, o)
-	defer s.Close()
-	if got := s.List(); len(got) != 0 {
-		t.Fatalf("images %+v, want the damaged one gone", got)
-	}
-	if err := s.Sweep(context.Background()); err != nil {
-		t.Fatal(err)
-	}
-	wantThere(t, acquire(t, s, mustPull(t, s, ref).ID))
 }
 
 func TestUsage(t *testing.T) {
