@@ -68,6 +68,7 @@ func openEngine(ctx context.Context, root string, log *slog.Logger) (*engine, er
 		return nil, err
 	}
 	e := &engine{root: root, log: log}
+	e.usage.Store(&spec.FilesystemUsage{Mountpoint: root}) // until something is counted, which may fail
 	if err := e.assemble(ctx, file); err != nil {
 		file.Close()
 		return nil, err
