@@ -90,6 +90,23 @@ func TestDrained(t *testing.T) {
 	}
 }
 
+// TestUnreadable has a file in the place of a pipe that splice(2) does not read: the keeper says why there is no output.
+func TestUnreadable(t *testing.T) {
+	n := newNode(t)
+	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	event := os.NewFile(uintptr(fd), "event")
+	defer event.Close()
+	n.run(keeper.Run{Key: "a", Program: shell(t, nil, nil, "true"), Stdout: event})
+	n.exit("a") // reported after the output has ended
+	log, err := os.ReadFile(filepath.Join(n.dir, "keeper.log"))
+	if !strings.Contains(string(log), "key=a stream=stdout err=\"splice: invalid argument\"") {
+		t.Errorf("keeper.log: %s, %v", log, err)
+	}
+}
+
 // TestStranger reports an exit though a process that was left behind holds the pipe, and goes on logging.
 func TestStranger(t *testing.T) {
 	n := newNode(t)

@@ -13,7 +13,8 @@ import (
 // output is what a process writes, as far as it is the keeper's to read, and the log it goes to.
 type output struct {
 	log     *logs.Log
-	streams [3]*logs.Stream // stdout, stderr, console; nil where there is none
+	failed  func(stream string, err error) // is told why a stream is read no further
+	streams [3]*logs.Stream                // stdout, stderr, console; nil where there is none
 	copying atomic.Int32
 	done    chan struct{} // closed when all streams have ended
 }
@@ -32,6 +33,9 @@ var streamNames = [3]string{"stdout", "stderr", "stdout"}
 // newOutput prepares to copy the custody's streams into its log: start begins. It takes over the files, also when it fails.
 func (s *Server) newOutput(m material) (*output, error) {
 	o := &output{done: make(chan struct{})}
+	o.failed = func(stream string, err error) {
+		s.log.Error("read output: the rest is lost", "key", m.key, "stream", stream, "err", err)
+	}
 	o.log = logs.New(m.held.Log, logs.Host{
 		Spool:    s.spool,
 		Failed:   func(err error) { s.log.Error("write log: output is dropped", "key", m.key, "err", err) },
@@ -97,7 +101,9 @@ func (o *output) start() {
 // copy ends with the last writer of the stream, or by close. An error of reading is an end like
 // any other: nothing more will come.
 func (o *output) copy(s *logs.Stream) {
-	_ = s.Copy()
+	if err := s.Copy(); err != nil {
+		o.failed(s.Source().Name, err)
+	}
 	if o.copying.Add(-1) == 0 {
 		close(o.done)
 	}
