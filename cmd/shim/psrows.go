@@ -9,25 +9,19 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"tare/store"
 )
 
-const (
-	// askTimeout bounds the questions to a daemon.
-	askTimeout = 20 * time.Second
-	// maxAnswer is the longest answer that a daemon gives.
-	maxAnswer = 16 << 20
-)
+// askTimeout bounds the questions to a daemon.
+const askTimeout = 20 * time.Second
 
 // askRows asks a daemon for what it runs.
 func askRows(ctx context.Context, listen string) ([]podRow, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	conn, err := grpc.NewClient(listen, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)))
+	conn, err := dial(listen)
 	if err != nil {
 		return nil, err
 	}

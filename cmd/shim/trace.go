@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"tare/trace"
@@ -73,7 +71,7 @@ func askTrees(ctx context.Context, state, pod string) ([]trace.Tree, error) {
 	case !isRunning(err):
 		return nil, err
 	}
-	conn, err := grpc.NewClient(s.Listen, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := dial(s.Listen)
 	if err != nil {
 		return nil, err
 	}

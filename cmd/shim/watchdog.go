@@ -6,8 +6,6 @@ import (
 	"log/slog"
 	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
@@ -18,7 +16,7 @@ func (n *notifier) watch(ctx context.Context, listen string, log *slog.Logger) {
 	if n.watchdog == 0 {
 		return
 	}
-	conn, err := grpc.NewClient(listen, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := dial(listen)
 	if err != nil {
 		log.Error("watchdog", "err", err)
 		return
