@@ -9,7 +9,6 @@ import (
 
 	"github.com/containerd/errdefs"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 
 	"tare/nsutil"
 	"tare/sandbox"
@@ -117,8 +116,7 @@ func CheckNamespaces(oci *specs.Spec, pod *spec.Pod) error {
 // which shows each process the parameters of its own namespaces.
 func setSysctls(b *nsutil.Builder, oci *specs.Spec, proc nsutil.FD) {
 	for _, name := range slices.Sorted(maps.Keys(oci.Linux.Sysctl)) {
-		file := b.OpenIn(proc, spec.SysctlPath(name), unix.O_WRONLY)
-		b.Write(file.FD(), oci.Linux.Sysctl[name])
+		b.Sysctl(proc, spec.SysctlPath(name), oci.Linux.Sysctl[name])
 	}
 }
 

@@ -314,7 +314,7 @@ func explainExec(command, cwd string, err error) error {
 		return fmt.Errorf("linux.security_context: %w: %w", err, errdefs.ErrFailedPrecondition)
 	case oe.Name == nsutil.OpMemoryPolicy: // nodes that there are none of, or that the cpuset leaves out
 		return fmt.Errorf("memory_policy: %w: %w", err, errdefs.ErrFailedPrecondition)
-	case strings.HasPrefix(oe.Detail, "sys/"): // which the kernel does not have, or not with this value
+	case oe.Name == nsutil.OpSysctl: // which the kernel does not have, or not with this value
 		return fmt.Errorf("sysctl: %w: %w", err, errdefs.ErrFailedPrecondition)
 	case oe.Name == nsutil.OpScheduler: // what the cgroup or the processors have no room for
 		return fmt.Errorf("scheduler: %w: %w", err, errdefs.ErrFailedPrecondition)

@@ -26,7 +26,7 @@ func (b *Builder) Open(file string, flags uint64) Slot {
 	return s
 }
 
-// WriteFile opens a file the host vouches for, such as one of /proc/sys, and writes into it.
+// WriteFile opens a file the host vouches for and writes into it.
 func (b *Builder) WriteFile(file, data string) {
 	s := b.Open(file, unix.O_WRONLY)
 	b.Write(s.FD(), data)
@@ -42,6 +42,18 @@ func (b *Builder) JoinCgroup(file string) {
 	b.add(OpJoinCgroup, file+" \"0\"", unix.SYS_WRITE, s.arg(), b.str("0"), Imm(1))
 }
 
+// OpSysctl is the name of the operations that set a kernel parameter: one fails if the kernel does not have that, or not with this value.
+const OpSysctl = "set sysctl"
+
+// Sysctl sets a kernel parameter of the namespaces that the child is in by then: file is below proc, the host's /proc.
+func (b *Builder) Sysctl(proc FD, file, value string) {
+	s := b.slot("/proc/" + file)
+	open := b.openIn(proc, file, unix.O_WRONLY, s)
+	open.Name, open.Detail = OpSysctl, s.label
+	b.Write(s.FD(), value)
+	b.p.Ops[len(b.p.Ops)-1].Name = OpSysctl
+}
+
 // Write writes data, which the kernel takes whole or not at all for the files this is used on
 // (cgroup.procs, /proc/sys, attributes).
 func (b *Builder) Write(fd FD, data string) {
@@ -51,13 +63,6 @@ func (b *Builder) Write(fd FD, data string) {
 // inRoot is how every path within a container is resolved: nothing leads out of the root, and
 // no magic link of its /proc is followed, openat2(2).
 const inRoot = unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS
-
-// OpenIn opens p under root for use as a place (O_PATH).
-func (b *Builder) OpenIn(root FD, p string, flags uint64) Slot {
-	s := b.slot(p)
-	b.openIn(root, p, flags, s)
-	return s
-}
 
 // OpenExact opens p under root without following any symbolic link: where the kernel's own file
 // systems go, an image's link must not lead them elsewhere (CVE-2019-19921, CVE-2023-27561).

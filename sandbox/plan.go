@@ -132,9 +132,11 @@ func program(pod *spec.Pod, kinds []Kind) *nsutil.Program {
 	if slices.Contains(kinds, Net) {
 		b.LoopbackUp()
 	}
-	sysctls := sysctls(pod)
-	for _, name := range slices.Sorted(maps.Keys(sysctls)) {
-		b.WriteFile("/proc/"+spec.SysctlPath(name), sysctls[name])
+	if sysctls := sysctls(pod); len(sysctls) > 0 {
+		proc := b.Open("/proc", unix.O_PATH)
+		for _, name := range slices.Sorted(maps.Keys(sysctls)) {
+			b.Sysctl(proc.FD(), spec.SysctlPath(name), sysctls[name])
+		}
 	}
 	if pod.Clocks != nil {
 		shiftClocks(b, pod)

@@ -161,7 +161,7 @@ func runProgram(ctx context.Context, k Custody, r keeper.Run, n int) ([]*os.File
 func explain(err error) error {
 	oe, ok := errors.AsType[*nsutil.OpError](err)
 	switch {
-	case ok && strings.Contains(oe.Detail, "/proc/sys/"):
+	case ok && oe.Name == nsutil.OpSysctl:
 		return fmt.Errorf("linux.sysctls: %w: %w", err, errdefs.ErrInvalidArgument)
 	case ok && strings.Contains(oe.Detail, offsetsFile) && oe.Errno == unix.ERANGE:
 		return fmt.Errorf("annotations[%q], annotations[%q]: a clock would be below zero or go beyond 146 years: %w: %w",
