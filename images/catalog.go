@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tare/crash"
+	"tare/nsutil"
 	"tare/spec"
 )
 
@@ -32,7 +33,7 @@ func (c *catalog) index() *index { return c.current.Load() }
 
 // load builds the index from the records, and finds the layers that are kept for others. A
 // record whose image is not whole is deleted: a pull brings it back, a wrong image would stay.
-// One that cannot be read now stays, and load fails.
+// One that cannot be read stays, unlisted: the disk may be mended, and other images are whole.
 func (c *catalog) load(ctx context.Context) error {
 	ctx = c.engine.scope(ctx)
 	kept, err := c.engine.pins(ctx)
@@ -51,10 +52,13 @@ func (c *catalog) load(ctx context.Context) error {
 	refs, images := map[string]spec.ImageID{}, map[spec.ImageID]spec.Image{}
 	for _, r := range records {
 		img, err := c.restore(ctx, r)
-		if err != nil && !broken(err) {
+		switch {
+		case nsutil.Scarce(err): // says nothing about the image
 			return fmt.Errorf("%s: %w", r.Name, err)
-		}
-		if err != nil {
+		case err != nil && !broken(err):
+			c.engine.log.Error("image cannot be read and is not listed", "image", r.Name, "err", err)
+			continue
+		case err != nil:
 			c.engine.log.Warn("image is not whole and is dropped", "image", r.Name, "err", err)
 			if err := c.engine.records.Delete(ctx, r.Name); err != nil {
 				return fmt.Errorf("drop %s: %w", r.Name, err)
@@ -72,7 +76,7 @@ func (c *catalog) load(ctx context.Context) error {
 }
 
 // broken says whether an error of restore is the image's: of what is missing, or was read and makes no sense. What else the
-// kernel says (EIO, EMFILE) is of the disk or the moment, and the image may be whole.
+// kernel says (EIO) is of the disk, and the image may be whole.
 func broken(err error) bool {
 	errno, ok := errors.AsType[syscall.Errno](err)
 	return !ok || errno == unix.ENOENT
