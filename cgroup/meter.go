@@ -95,14 +95,14 @@ func (m *Meter) Processes() ([]int, error) {
 }
 
 func (m *Meter) read(detail bool) (*Usage, error) {
-	u := &Usage{Time: time.Now()}
-	if detail {
-		u.Detail = &Detail{}
-	}
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	u := &Usage{Time: time.Now()} // not before it is our turn: rates are by it
+	if detail {
+		u.Detail = &Detail{}
+	}
 	seen := false
 	for i, s := range m.sources {
 		if s.detail && !detail {
