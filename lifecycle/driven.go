@@ -248,9 +248,14 @@ func (t *target) done() {
 	}
 }
 
+// sendTimeout is how long an OCI runtime may take to send a signal: a stop waits for that.
+const sendTimeout = 10 * time.Second
+
 // sendDriven sends a signal by the OCI runtime, or, should it fail, by ourselves.
 func (p *process) sendDriven(sig unix.Signal) error {
-	err := p.driven.Kill(context.Background(), sig)
+	ctx, cancel := context.WithTimeout(context.Background(), sendTimeout)
+	defer cancel()
+	err := p.driven.Kill(ctx, sig)
 	if err == nil {
 		return nil
 	}

@@ -318,6 +318,8 @@ func explainExec(command, cwd string, err error) error {
 		return fmt.Errorf("sysctl: %w: %w", err, errdefs.ErrFailedPrecondition)
 	case oe.Name == nsutil.OpScheduler: // what the cgroup or the processors have no room for
 		return fmt.Errorf("scheduler: %w: %w", err, errdefs.ErrFailedPrecondition)
+	case oe.Name == nsutil.OpLimit && oe.Errno == unix.EPERM: // above this daemon's own, prlimit(2)
+		return fmt.Errorf("rlimit: %w: %w", err, errdefs.ErrFailedPrecondition)
 	case oe.Name == "chdir" && oe.Detail == cwd:
 		return fmt.Errorf("working_dir: %w: %w", err, errdefs.ErrInvalidArgument)
 	case slices.Contains([]unix.Errno{unix.ENOENT, unix.ENOTDIR, unix.ELOOP, unix.EROFS, unix.ENAMETOOLONG}, oe.Errno):

@@ -81,13 +81,16 @@ func (b *Builder) Seccomp(filter []byte, flags uint64) {
 	b.add("seccomp", fmt.Sprintf("SET_MODE_FILTER %d instructions", len(filter)/insn), unix.SYS_SECCOMP, Imm(unix.SECCOMP_SET_MODE_FILTER), Imm(flags), blobArg(prog))
 }
 
+// OpLimit is the name of the operation that sets a resource limit.
+const OpLimit = "prlimit64"
+
 // Rlimit sets one resource limit of the process, setrlimit(2). What the keeper's own
 // privileges do not allow (EPERM, without CAP_SYS_RESOURCE) is an error.
 func (b *Builder) Rlimit(resource int, name string, cur, max uint64) {
 	lim := b.reserve(16, 8)
 	b.putU64(lim, cur)
 	b.putU64(lim+8, max)
-	b.add("prlimit64", fmt.Sprintf("%s %d/%d", name, cur, max), unix.SYS_PRLIMIT64, Imm(0), Imm(uint64(resource)), blobArg(lim), Imm(0))
+	b.add(OpLimit, fmt.Sprintf("%s %d/%d", name, cur, max), unix.SYS_PRLIMIT64, Imm(0), Imm(uint64(resource)), blobArg(lim), Imm(0))
 }
 
 // Stdio makes files the process's descriptors 0, 1 and 2.

@@ -31,6 +31,28 @@ var ProbePidfdExit = sync.OnceValue(func() error {
 	return err
 })
 
+// ProbePidfdGetfd tries to take a descriptor of another process, this one's parent, pidfd_getfd(2). A keeper takes over what one held that
+// was killed. Yama can forbid it to everybody (ptrace_scope 3, Documentation/admin-guide/LSM/Yama.rst).
+var ProbePidfdGetfd = sync.OnceValue(func() error {
+	parent := os.Getppid()
+	if parent == 0 { // in another PID namespace
+		return nil
+	}
+	pidfd, err := PidfdOpen(parent)
+	if err != nil {
+		return err
+	}
+	defer pidfd.Close()
+	fd, err := unix.PidfdGetfd(int(pidfd.Fd()), 0, 0)
+	switch {
+	case err == nil:
+		return unix.Close(fd)
+	case err == unix.EBADF: // it could have been taken
+		return nil
+	}
+	return os.NewSyscallError("pidfd_getfd", err)
+})
+
 // ProbeSeccomp tries to install a filter that allows everything (CONFIG_SECCOMP_FILTER).
 var ProbeSeccomp = sync.OnceValue(func() error {
 	// BPF_RET|BPF_K with SECCOMP_RET_ALLOW as a struct sock_filter, seccomp(2).

@@ -26,6 +26,7 @@ func TestProbes(t *testing.T) {
 		{"mount options", ProbeMountOptions},
 		{"time namespace", ProbeTimeNS},
 		{"pidfd exit", ProbePidfdExit},
+		{"descriptors of other processes", ProbePidfdGetfd},
 		{"seccomp", ProbeSeccomp},
 		{"oom score", ProbeOOMScore},
 	} {

@@ -19,8 +19,12 @@ import (
 	"tare/spec"
 )
 
-// headerTimeout is how long a client may take to say what it wants.
-const headerTimeout = 30 * time.Second
+const (
+	// headerTimeout is how long a client may take to say what it wants.
+	headerTimeout = 30 * time.Second
+	// idleTimeout is how long a connection may be kept without any wish.
+	idleTimeout = 2 * time.Minute
+)
 
 // Runtime does what sessions are for.
 type Runtime interface {
@@ -61,7 +65,7 @@ func Listen(ctx context.Context, o Options, r Runtime, log *slog.Logger) (*Serve
 	}
 	ctx, s.end = context.WithCancel(ctx)
 	s.http = &http.Server{
-		Handler: s.protocols, ReadHeaderTimeout: headerTimeout,
+		Handler: s.protocols, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout,
 		BaseContext: func(net.Listener) context.Context { return ctx },
 		ConnContext: withGone,
 		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug),

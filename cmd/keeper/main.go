@@ -13,6 +13,7 @@ package main
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"log/slog"
 	"os"
 
@@ -29,6 +30,10 @@ func main() {
 		kept = &server.Kept{}
 		return kept.Set(text)
 	})
+	flag.Usage = func() {
+		fmt.Fprintln(flag.CommandLine.Output(), "keeper has custody of containers. tare serve starts it, and tare stop --all ends it: there is nothing to do by hand.")
+		flag.PrintDefaults()
+	}
 	flag.Parse()
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	if err := run(*state, *ready, kept, log); err != nil {

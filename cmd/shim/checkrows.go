@@ -89,6 +89,10 @@ func processFeatures() []feature {
 			probe: nsutil.ProbeTimeNS,
 		},
 		{
+			name: "descriptors of other processes", has: "containers live on if the keeper is killed",
+			lacks: "if the keeper is killed and the daemon with it, containers are ended", probe: nsutil.ProbePidfdGetfd,
+		},
+		{
 			name: "exit status by pidfd", has: "no exit code is lost if the keeper is killed",
 			lacks: "if the keeper is killed, exit codes of its containers are unknown (255)", probe: nsutil.ProbePidfdExit,
 		},

@@ -81,6 +81,8 @@ func TestBadPlugin(t *testing.T) {
 		})}, "create", codes.FailedPrecondition, []string{"/no/such"}},
 		{"wants a limit that is none", &plugin{create: adjust(func(a *api.ContainerAdjustment) { a.AddRlimit("RLIMIT_NOISE", 1, 1) })},
 			"create", codes.FailedPrecondition, []string{"RLIMIT_NOISE"}},
+		{"wants a limit above the host's", &plugin{create: adjust(func(a *api.ContainerAdjustment) { a.AddRlimit("RLIMIT_NOFILE", 1<<40, 1<<40) })},
+			"start", codes.FailedPrecondition, []string{"rlimit", "RLIMIT_NOFILE"}},
 		{"wants a policy Linux has not", &plugin{create: adjust(func(a *api.ContainerAdjustment) {
 			a.SetLinuxScheduler(&api.LinuxScheduler{Policy: api.LinuxSchedulerPolicy_SCHED_ISO})
 		})}, "create", codes.FailedPrecondition, []string{"NRI", "scheduler.policy", "SCHED_ISO"}},
