@@ -65,7 +65,12 @@ func (p *Plan) Up(ctx context.Context, k Custody, spares *Spares, connect func(c
 	furnished := make(chan error, 1)
 	go func() { furnished <- p.furnish(ctx, k, s) }() // ends with its answer, which is waited for
 	err := connect(ctx)
-	if err := errors.Join(err, <-furnished); err != nil {
+	if ferr := <-furnished; err == nil {
+		err = ferr
+	} else if ferr != nil { // a full disk fails both
+		err = fmt.Errorf("%w; %w", err, ferr)
+	}
+	if err != nil {
 		s.Close()
 		return nil, err
 	}
