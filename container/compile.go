@@ -70,8 +70,7 @@ func Compile(s Start) (*nsutil.Program, error) {
 	c.b.Stage(c.Stages, "namespaces")
 	c.mountKernel(func(string) bool { return true })
 	if !ownDev(s.OCI) { // what the volume has for it may be anything (CVE-2025-31133)
-		c.null = c.b.CloneHost(hostNull(s.OCI)).FD()
-		c.b.SetAttr(c.null, "", nsutil.MountAttr{Set: unix.MOUNT_ATTR_RDONLY}) // the host's mode and owner stay
+		c.cloneNulls()
 	}
 	c.b.Stage(c.Stages, "the kernel's file systems")
 	if rootfs := c.attachRoot(); HooksBeforeRoot(s.OCI) {
@@ -132,7 +131,7 @@ type compiler struct {
 	cgroups []nsutil.Slot       // likewise, the clone of each directory in Cgroup.Shown
 	root    nsutil.FD           // the container's root, once entered
 	proc    nsutil.FD           // the host's /proc, for a container with kernel parameters
-	null    nsutil.FD           // the host's /dev/null, for a container whose /dev is a volume
+	nulls   []nsutil.FD         // clones of the host's /dev/null, one for each masked path, for a container whose /dev is a volume
 }
 
 // userNS says whether the pod has a user namespace.
@@ -172,8 +171,17 @@ func (c *compiler) leaveHost() {
 	}
 }
 
-// hostNull is where the host's /dev/null is when namespaces are made. It has to be cloned then, and not before: what is attached
-// nowhere is cloned again, for each path it covers, only where it was made (may_copy_tree, fs/namespace.c).
+// cloneNulls makes a clone for each path that may need one: kernels before Linux 6.15 clone none that is attached nowhere
+// (__do_loopback, fs/namespace.c).
+func (c *compiler) cloneNulls() {
+	for range c.OCI.Linux.MaskedPaths {
+		null := c.b.CloneHost(hostNull(c.OCI)).FD()
+		c.b.SetAttr(null, "", nsutil.MountAttr{Set: unix.MOUNT_ATTR_RDONLY}) // the host's mode and owner stay
+		c.nulls = append(c.nulls, null)
+	}
+}
+
+// hostNull is where the host's /dev/null is when namespaces are made.
 func hostNull(oci *specs.Spec) string {
 	if HooksBeforeRoot(oci) {
 		return "/dev/null"
@@ -342,16 +350,21 @@ func (c *compiler) hide() {
 	if len(c.OCI.Linux.MaskedPaths) == 0 {
 		return
 	}
-	null := c.null
+	var own nsutil.FD
 	if ownDev(c.OCI) {
-		null = c.b.OpenExact(c.root, "/dev/null").FD()
+		own = c.b.OpenExact(c.root, "/dev/null").FD()
 	}
 	var options []nsutil.Option
 	if label := c.OCI.Linux.MountLabel; label != "" {
 		options = append(options, nsutil.Option{Key: contextOption, Value: label})
 	}
-	for _, p := range c.OCI.Linux.MaskedPaths {
-		c.b.Mask(c.root, p, null, options...)
+	for i, p := range c.OCI.Linux.MaskedPaths {
+		c.b.Mask(c.root, p, func() nsutil.FD {
+			if ownDev(c.OCI) {
+				return c.b.CloneTree(own, false).FD()
+			}
+			return c.nulls[i]
+		}, options...)
 	}
 }
 

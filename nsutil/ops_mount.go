@@ -110,9 +110,9 @@ func (b *Builder) EnterRoot(root FD) {
 	b.add("chdir", "/", unix.SYS_CHDIR, b.str("/"))
 }
 
-// Mask hides a path: a directory under an empty read-only tmpfs, anything else under null, which
-// is the container's /dev/null. A path that is not there needs no mask.
-func (b *Builder) Mask(root FD, p string, null FD, options ...Option) {
+// Mask hides a path: a directory under an empty read-only tmpfs, anything else under a null device, which null gives as a mount that is
+// attached nowhere. A path that is not there needs no mask.
+func (b *Builder) Mask(root FD, p string, null func() FD, options ...Option) {
 	place := b.slot(p)
 	open := b.here()
 	b.openIn(root, p, unix.O_PATH|unix.O_DIRECTORY, place).orGoOn(unix.ENOENT, unix.ENOTDIR)
@@ -122,8 +122,7 @@ func (b *Builder) Mask(root FD, p string, null FD, options ...Option) {
 	b.skipTo(open, false)
 	reopen := b.here()
 	b.openIn(root, p, unix.O_PATH, place).orGoOn(unix.ENOENT, unix.ENOTDIR)
-	dev := b.CloneTree(null, false)
-	b.Attach(dev.FD(), place.FD())
+	b.Attach(null(), place.FD())
 	b.skipTo(reopen, false)
 	b.skipTo(covered, true)
 }
