@@ -8,7 +8,8 @@ import (
 	"testing"
 
 	"github.com/containerd/errdefs"
-	"golang.org/x/sys/unix"
+
+	"tare/test/scarce"
 )
 
 // TestScarceStart opens a store while there are a few descriptors: it is opened or not, and no image is taken for broken.
@@ -21,11 +22,11 @@ func TestScarceStart(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		restore := leaveDescriptors(t, spare)
-		scarce, err := Open(context.Background(), o, slog.New(slog.DiscardHandler))
+		restore := scarce.Descriptors(t, spare)
+		few, err := Open(context.Background(), o, slog.New(slog.DiscardHandler))
 		restore()
 		if err == nil {
-			err = scarce.Close()
+			err = few.Close()
 		}
 		s = openUnclosed(t, o)
 		if _, gone := s.Get(ref); gone != nil {
@@ -64,26 +65,5 @@ func TestUnreadableStart(t *testing.T) {
 	defer s.Close()
 	if _, err := s.Get(ref); err != nil {
 		t.Error(err)
-	}
-}
-
-// leaveDescriptors leaves this process about as many to open, and returns what takes that back.
-func leaveDescriptors(t *testing.T, spare int) (restore func()) {
-	t.Helper()
-	open, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var old unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(len(open) + spare), Max: old.Max}); err != nil {
-		t.Fatal(err)
-	}
-	return func() {
-		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
-			t.Fatal(err)
-		}
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"tare/test/scarce"
 )
 
 // TestNoDescriptors writes while the process can make no memory file for what it would read (EMFILE): the output waits in
@@ -41,7 +41,7 @@ func TestNoDescriptors(t *testing.T) {
 			go func() { done <- s.Copy() }()
 			time.Sleep(50 * time.Millisecond)
 		}
-		restore := noDescriptors(t)
+		restore := scarce.Descriptors(t, 0)
 		if c.before == "" {
 			go func() { done <- s.Copy() }()
 		}
@@ -55,23 +55,6 @@ func TestNoDescriptors(t *testing.T) {
 		l.Close()
 		if got := strings.Join(recordsOf(t, path), ""); got != c.want {
 			t.Errorf("log is %q, want %q", got, c.want)
-		}
-	}
-}
-
-// noDescriptors has the process open no further file, and returns what takes that back.
-func noDescriptors(t *testing.T) (restore func()) {
-	t.Helper()
-	var old unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Max: old.Max}); err != nil {
-		t.Fatal(err)
-	}
-	return func() {
-		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
-			t.Fatal(err)
 		}
 	}
 }

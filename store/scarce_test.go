@@ -2,10 +2,9 @@ package store
 
 import (
 	"fmt"
-	"os"
 	"testing"
 
-	"golang.org/x/sys/unix"
+	"tare/test/scarce"
 )
 
 // TestScarceOpen opens a store while others of the process take the last descriptor now and then: a record that could not
@@ -17,21 +16,8 @@ func TestScarceOpen(t *testing.T) {
 		mustCreate(t, s, newPod(fmt.Sprint(i)))
 	}
 	s.Close()
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-			}
-			if f, err := os.Open("/"); err == nil {
-				f.Close()
-			}
-		}
-	}()
-	restore := leaveDescriptor(t)
+	restore := scarce.Descriptors(t, 1)
+	stop := scarce.Contend()
 	for range 20 {
 		again, broken, err := Open(dir)
 		if err == nil {
@@ -42,29 +28,6 @@ func TestScarceOpen(t *testing.T) {
 			break
 		}
 	}
+	stop()
 	restore()
-	close(stop)
-	<-stopped
-}
-
-// leaveDescriptor leaves this process one to open, and returns what takes that back.
-func leaveDescriptor(t *testing.T) (restore func()) {
-	t.Helper()
-	free, err := os.Open("/")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var old unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(free.Fd()) + 1, Max: old.Max}); err != nil {
-		t.Fatal(err)
-	}
-	free.Close()
-	return func() {
-		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
-			t.Fatal(err)
-		}
-	}
 }

@@ -1,13 +1,11 @@
 package pod
 
 import (
-	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
 
-	"github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
@@ -28,26 +26,13 @@ func (f *ptmx) Ioctl(_ <-chan struct{}, in *fuse.IoctlIn, _ []byte, out *fuse.Io
 
 func newPtmx(t *testing.T) (f *ptmx, dir string) {
 	t.Helper()
-	shown, dir := t.TempDir(), filepath.Join(t.TempDir(), "pts")
+	shown := t.TempDir()
 	writeFile(t, filepath.Join(shown, "ptmx"), "")
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	root, err := fs.NewLoopbackRoot(shown)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f = &ptmx{RawFileSystem: fs.NewNodeFS(root, &fs.Options{})}
-	server, err := fuse.NewServer(f, dir, &fuse.MountOptions{DirectMountStrict: true, AllowOther: true, FsName: "terminals", Name: "tare"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	go server.Serve() // ends with Unmount
-	if err := server.WaitMount(); err != nil {
-		t.Fatal(err)
-	}
-	keepFuse(t)
-	t.Cleanup(func() { await(t, "the file system is unmounted", server.Unmount) })
+	f = &ptmx{}
+	dir = mountFuse(t, "pts", shown, func(raw fuse.RawFileSystem) fuse.RawFileSystem {
+		f.RawFileSystem = raw
+		return f
+	})
 	return f, dir
 }
 

@@ -28,8 +28,21 @@ type hanging struct {
 // newHanging mounts one, which answers.
 func newHanging(t *testing.T) *hanging {
 	t.Helper()
-	shown, dir := t.TempDir(), filepath.Join(t.TempDir(), "hanging")
+	shown := t.TempDir()
 	writeFile(t, filepath.Join(shown, "file"), "text\n")
+	h := &hanging{}
+	h.dir = mountFuse(t, "hanging", shown, func(raw fuse.RawFileSystem) fuse.RawFileSystem {
+		h.RawFileSystem = raw
+		return h
+	})
+	t.Cleanup(h.answer) // before it is unmounted
+	return h
+}
+
+// mountFuse mounts what made makes of a directory's file system, until the test is over.
+func mountFuse(t *testing.T, name, shown string, made func(fuse.RawFileSystem) fuse.RawFileSystem) (dir string) {
+	t.Helper()
+	dir = filepath.Join(t.TempDir(), name)
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -37,8 +50,7 @@ func newHanging(t *testing.T) *hanging {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &hanging{RawFileSystem: fs.NewNodeFS(root, &fs.Options{}), dir: dir}
-	server, err := fuse.NewServer(h, dir, &fuse.MountOptions{DirectMountStrict: true, AllowOther: true, FsName: "hanging", Name: "tare"})
+	server, err := fuse.NewServer(made(fs.NewNodeFS(root, &fs.Options{})), dir, &fuse.MountOptions{DirectMountStrict: true, AllowOther: true, FsName: name, Name: "tare"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,11 +59,8 @@ func newHanging(t *testing.T) *hanging {
 		t.Fatal(err)
 	}
 	keepFuse(t)
-	t.Cleanup(func() {
-		h.answer()
-		await(t, "the hanging file system is unmounted", server.Unmount)
-	})
-	return h
+	t.Cleanup(func() { await(t, "the file system "+name+" is unmounted", server.Unmount) })
+	return dir
 }
 
 // keepFuse has no daemon that is started inherit the connections of the test's file systems, which the library
