@@ -12,7 +12,7 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
-	"tare/nsutil"
+	"tare/cni/bridge"
 )
 
 // MoveDevices moves network devices of the host into a pod's network namespace, and sets them up: devices has their names here and
@@ -25,13 +25,9 @@ func MoveDevices(pod *os.File, devices map[string]string) error {
 	if len(devices) == 0 {
 		return nil
 	}
-	var there *netlink.Handle
-	err := nsutil.InNetNS(pod, func() (err error) {
-		there, err = netlink.NewHandle(unix.NETLINK_ROUTE)
-		return err
-	})
+	there, err := bridge.Links(pod)
 	if err != nil {
-		return fmt.Errorf("netlink in netns %s: %w", pod.Name(), err)
+		return err
 	}
 	defer there.Close()
 	for _, name := range slices.Sorted(maps.Keys(devices)) {

@@ -154,15 +154,23 @@ func awaitCarrier(sock *os.File, names ...string) error {
 	}
 }
 
-// checkPod compares the pod's side with what ADD made.
-func checkPod(pod *os.File, ifName string, addrs []netip.Addr) error {
-	var h *netlink.Handle
-	err := nsutil.InNetNS(pod, func() (err error) {
+// Links opens what looks at the links in a network namespace and changes them. The caller closes it.
+func Links(ns *os.File) (h *netlink.Handle, err error) {
+	err = nsutil.InNetNS(ns, func() (err error) {
 		h, err = netlink.NewHandle(unix.NETLINK_ROUTE)
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("netlink in netns %s: %w", pod.Name(), withErrno(err))
+		return nil, fmt.Errorf("netlink in netns %s: %w", ns.Name(), withErrno(err))
+	}
+	return h, nil
+}
+
+// checkPod compares the pod's side with what ADD made.
+func checkPod(pod *os.File, ifName string, addrs []netip.Addr) error {
+	h, err := Links(pod)
+	if err != nil {
+		return err
 	}
 	defer h.Close()
 	link, err := h.LinkByName(ifName)
