@@ -206,7 +206,7 @@ func (c *compiler) enterNamespaces() {
 	if c.userNS() {
 		c.b.SetIDs(0, 0, nil)
 	}
-	setSysctls(c.b, c.OCI, c.proc)
+	sandbox.SetSysctls(c.b, c.proc, c.OCI.Linux.Sysctl)
 }
 
 // joinsLate says whether the container appears among its neighbours as late as a command in it does (enter). Hooks are told
@@ -350,21 +350,17 @@ func (c *compiler) hide() {
 	if len(c.OCI.Linux.MaskedPaths) == 0 {
 		return
 	}
-	var own nsutil.FD
+	null := func(i int) nsutil.FD { return c.nulls[i] }
 	if ownDev(c.OCI) {
-		own = c.b.OpenExact(c.root, "/dev/null").FD()
+		own := c.b.OpenExact(c.root, "/dev/null").FD()
+		null = func(int) nsutil.FD { return c.b.CloneTree(own, false).FD() }
 	}
 	var options []nsutil.Option
 	if label := c.OCI.Linux.MountLabel; label != "" {
 		options = append(options, nsutil.Option{Key: contextOption, Value: label})
 	}
 	for i, p := range c.OCI.Linux.MaskedPaths {
-		c.b.Mask(c.root, p, func() nsutil.FD {
-			if ownDev(c.OCI) {
-				return c.b.CloneTree(own, false).FD()
-			}
-			return c.nulls[i]
-		}, options...)
+		c.b.Mask(c.root, p, func() nsutil.FD { return null(i) }, options...)
 	}
 }
 

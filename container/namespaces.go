@@ -45,11 +45,7 @@ func owns(oci *specs.Spec, name specs.LinuxNamespaceType) bool {
 // pod's. The caller closes it by release.
 func Sandbox(oci *specs.Spec, pod *sandbox.Sandbox) (_ *sandbox.Sandbox, release func(), err error) {
 	var opened []*os.File
-	release = func() {
-		for _, f := range opened {
-			f.Close()
-		}
-	}
+	release = func() { nsutil.CloseAll(opened) }
 	own := *pod
 	for _, t := range namespaceTypes {
 		entry, ok := namespace(oci, t.name)
@@ -110,14 +106,6 @@ func CheckNamespaces(oci *specs.Spec, pod *spec.Pod) error {
 		return refuse("net_devices: the container's network is not the pod's own")
 	}
 	return nil
-}
-
-// setSysctls sets the container's kernel parameters. The process is the root of what they belong to by then; proc is the host's /proc,
-// which shows each process the parameters of its own namespaces.
-func setSysctls(b *nsutil.Builder, oci *specs.Spec, proc nsutil.FD) {
-	for _, name := range slices.Sorted(maps.Keys(oci.Linux.Sysctl)) {
-		b.Sysctl(proc, spec.SysctlPath(name), oci.Linux.Sysctl[name])
-	}
 }
 
 // ownFlags are those of the container's own namespaces of kinds that others of its pod share.

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tare/nsutil"
+	"tare/sandbox"
 )
 
 // An isolated container has a user namespace of its own inside the pod's, which maps all ids of the pod to
@@ -21,7 +22,7 @@ import (
 func (c *compiler) nest() {
 	c.b.Unshare(unix.CLONE_NEWNS)
 	c.b.SetIDs(0, 0, nil)
-	setSysctls(c.b, c.OCI, c.proc)
+	sandbox.SetSysctls(c.b, c.proc, c.OCI.Linux.Sysctl)
 	c.mountKernel(c.showsPod)
 	c.b.NestUserNS(nsutil.IDMaps{UID: sameIDs(c.OCI.Linux.UIDMappings), GID: sameIDs(c.OCI.Linux.GIDMappings)}, c.joinPIDs)
 	c.ownNamespaces()

@@ -50,7 +50,7 @@ func runOne(p *Program) (*os.File, error) {
 	return files[0], nil
 }
 
-// tryAlone is try for a program that gives nothing.
+// tryAlone is Run for a program that gives nothing.
 func tryAlone(p *Program) error {
 	_, err := Run(p)
 	return err

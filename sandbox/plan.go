@@ -133,10 +133,7 @@ func program(pod *spec.Pod, kinds []Kind) *nsutil.Program {
 		b.LoopbackUp()
 	}
 	if sysctls := sysctls(pod); len(sysctls) > 0 {
-		proc := b.Open("/proc", unix.O_PATH)
-		for _, name := range slices.Sorted(maps.Keys(sysctls)) {
-			b.Sysctl(proc.FD(), spec.SysctlPath(name), sysctls[name])
-		}
+		SetSysctls(b, b.Open("/proc", unix.O_PATH).FD(), sysctls)
 	}
 	if pod.Clocks != nil {
 		shiftClocks(b, pod)
@@ -144,6 +141,14 @@ func program(pod *spec.Pod, kinds []Kind) *nsutil.Program {
 	give(b, kinds)
 	b.Exit()
 	return b.Program()
+}
+
+// SetSysctls sets kernel parameters by their names with dots. The process is the root of what they belong to by then; proc is the
+// host's /proc, which shows each process the parameters of its own namespaces.
+func SetSysctls(b *nsutil.Builder, proc nsutil.FD, values map[string]string) {
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		b.Sysctl(proc, spec.SysctlPath(name), values[name])
+	}
 }
 
 // shiftClocks makes the time namespace, which takes offsets only as long as nobody is in it: the
